@@ -1,0 +1,170 @@
+"""The model contract: what a model tells the service, and nothing more.
+
+A model says what is particular to it: its space, its objective, its network, its loss and
+its metrics.  What all models share (device, precision, schedule, seeds, early stop) is in
+`hpo.training`.  This file must stay importable without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+
+from hpo.errors import SpecError
+from hpo.space import Space
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Params = Mapping[str, Any]
+Metrics = dict[str, float]
+Split = tuple["Tensor", ...]
+"""Tensors of one common first dimension N, usually (inputs [N, ...], targets [N])."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The metric a study searches by, and which way is better."""
+
+    metric: str
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("maximize", "minimize"):
+            raise SpecError(f"direction: {self.direction!r} must be 'maximize' or 'minimize'")
+
+    @property
+    def sign(self) -> int:
+        """+1 if larger is better, else -1."""
+        return 1 if self.direction == "maximize" else -1
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set in memory, split once and for all by its name and the split seed.
+
+    `info` describes it to `Model.build`: n_classes, shape (C, H, W), class_names, mean, std, ...
+    """
+
+    name: str
+    train: Split
+    val: Split
+    test: Split | None
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def for_search(self) -> Data:
+        """The same data without its test split: what a search may see."""
+        return replace(self, test=None)
+
+    def for_retraining(self) -> Data:
+        """Training and validation rows joined as `train`; `val` is empty; `test` stays."""
+        import torch
+
+        joined = tuple(torch.cat(pair) for pair in zip(self.train, self.val, strict=True))
+        return replace(self, train=joined, val=tuple(column[:0] for column in self.val))
+
+
+class Model:
+    """Base class of everything that can be tuned.  See `hpo_models/cnn.py` for a full example.
+
+    Parameters with these names are used by the training loop if the space declares them: `lr`,
+    `optimizer` (sgd | adam | adamw), `momentum`, `weight_decay`, `batch_size`, `schedule`
+    (constant | cosine | onecycle), `grad_clip`.
+    """
+
+    task: ClassVar[str] = ""
+    objective: ClassVar[Objective]
+    space: ClassVar[Space]
+    datasets: ClassVar[tuple[str, ...]] = ()
+    """Names or forms (`imagefolder:`) of data that fit; the first is the default."""
+    n_trials: ClassVar[int] = 20
+    epochs: ClassVar[int] = 8
+    timeout_s: ClassVar[float | None] = None
+    """Time given to the search when the user names no budget at all."""
+
+    def data(self, seed: int) -> Data | None:
+        """The model's own data, for models that need no `--data`; None: use the registry."""
+        return None
+
+    def build(self, params: Params, data: Data) -> nn.Module:
+        """The network for these parameters, with fresh weights, on the CPU."""
+        raise NotImplementedError(f"{type(self).__name__} must define build(params, data)")
+
+    def loss(self, net: nn.Module, batch: Split, params: Params) -> Tensor:
+        """One training step's loss, a scalar.  `batch` is on the network's device."""
+        raise NotImplementedError(f"{type(self).__name__} must define loss(net, batch, params)")
+
+    def evaluate(self, net: nn.Module, batches: Iterable[Split], params: Params) -> Metrics:
+        """Metrics of the network in eval mode, without gradients.  Must hold the objective's."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define evaluate(net, batches, params)"
+        )
+
+    def prepare(self, batch: Split, params: Params, generator: torch.Generator) -> Split:
+        """Augments a training batch; by default leaves it as it is."""
+        return batch
+
+
+class Classifier(Model):
+    """A model whose network maps inputs to class logits [B, n_classes]."""
+
+    task = "classification"
+    objective = Objective("accuracy", "maximize")
+
+    def loss(self, net: nn.Module, batch: Split, params: Params) -> Tensor:
+        from torch.nn import functional
+
+        inputs, targets = batch
+        smoothing = float(params.get("label_smoothing", 0.0))
+        return functional.cross_entropy(net(inputs), targets, label_smoothing=smoothing)
+
+    def evaluate(self, net: nn.Module, batches: Iterable[Split], params: Params) -> Metrics:
+        from hpo.metrics import classification_metrics
+
+        return classification_metrics((net(inputs), targets) for inputs, targets in batches)
+
+
+class TrialContext(Protocol):
+    """What a function `train(trial)` gets."""
+
+    params: Params
+    seed: int
+    epochs: int
+    device: str
+
+    def report(self, **metrics: float) -> None:
+        """Reports one epoch's metrics; returns unless the trial is to stop."""
+
+
+TrainFunction = Callable[[TrialContext], Any]
+F = TypeVar("F", bound=TrainFunction)
+
+
+class FunctionModel(Model):
+    """A plain function `train(trial)` with a declared space: it trains however it likes."""
+
+    task = "function"
+
+    def __init__(self, function: TrainFunction, space: Space, objective: Objective) -> None:
+        self.function = function
+        self.space = space  # type: ignore[misc]
+        self.objective = objective  # type: ignore[misc]
+        self.__doc__ = function.__doc__
+
+
+def tunable(space: Space, objective: Objective | str = "accuracy") -> Callable[[F], F]:
+    """Declares the space of a function `train(trial)`; `hpo run --model ./mine.py:train`.
+
+    Args:
+        space: the parameters, given to the function as `trial.params`.
+        objective: the metric it reports; a bare name is maximised.
+    """
+    goal = Objective(objective) if isinstance(objective, str) else objective
+
+    def declare(function: F) -> F:
+        function.hpo_model = FunctionModel(function, space, goal)  # type: ignore[attr-defined]
+        return function
+
+    return declare

@@ -1,0 +1,1 @@
+"""Finishes studies: confirms the best on fresh seeds, retrains, tests once, saves."""

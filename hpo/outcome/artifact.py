@@ -1,0 +1,229 @@
+"""The saved model: a folder with weights, params, figures and a model card; written atomically.
+
+hpo-runs/STUDY/best/
+  weights.safetensors   the network's state
+  model.json            everything in `Artifact`
+  README.md             the model card
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import HpoError, SpecError
+from hpo.metrics import accuracy_interval
+from hpo.model import Data, FunctionModel, Metrics, Model
+from hpo.registry import MODELS, find_model, load_model, unknown
+
+WEIGHTS, FACTS, CARD = "weights.safetensors", "model.json", "README.md"
+_PACKAGES = ("hpo-torch", "torch", "torchvision", "optuna", "ray", "numpy")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What is known of a retrained model; `model.json` holds exactly this."""
+
+    model: str
+    params: dict[str, Any]
+    data: str
+    info: dict[str, Any]
+    metric: str
+    direction: str
+    trial: int
+    n_trials: int
+    searched: float
+    confirmed: list[dict[str, Any]]
+    test: Metrics
+    default_params: dict[str, Any]
+    default_test: Metrics
+    seeds: dict[str, int]
+    study: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=_versions)
+    format: int = 1
+
+
+def interval_text(metric: str, value: float, n: int) -> str:
+    """`0.978 [0.967, 0.985]` for an accuracy over n rows, else the plain value."""
+    if metric != "accuracy" or n <= 0:
+        return f"{value:.4g}"
+    low, high = accuracy_interval(round(value * n), n)
+    return f"{value:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def explain(artifact: Artifact) -> str:
+    """Why the search's value, the confirmed value and the test value differ."""
+    values = artifact.confirmed[0]["values"]
+    mean = statistics.fmean(values)
+    luck = (artifact.searched - mean) * (1 if artifact.direction == "maximize" else -1)
+    return (
+        f"The search's value ({artifact.searched:.4g}) is one of {artifact.n_trials} trials on the "
+        "validation split, chosen for being good and measured with one seed: partly luck. "
+        f"On {len(values)} fresh seeds the same configuration has a mean of {mean:.4g}, "
+        f"{abs(luck):.2g} {'worse' if luck > 0 else 'better'}. The test value comes from a network "
+        "trained on training + validation data with the search's seed, tested once on rows that "
+        "neither saw."
+    )
+
+
+def card(artifact: Artifact) -> str:
+    """The model card, Markdown."""
+    n_test = int(artifact.info.get("n_test", 0))
+    values = artifact.confirmed[0]["values"]
+    sd = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    rows = [
+        ("search (validation, one seed)", f"{artifact.searched:.4f}"),
+        (
+            f"confirmed (validation, {len(values)} fresh seeds)",
+            f"{statistics.fmean(values):.4f}{sd}",
+        ),
+    ]
+    for title, metrics in (("test", artifact.test), ("default's test", artifact.default_test)):
+        rows += [
+            (f"{title}: {name}", interval_text(name, value, n_test))
+            for name, value in metrics.items()
+        ]
+    facts = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    load = f'hpo.load("{{this folder}}"{"" if artifact.model in MODELS else ", model=Net"})'
+    return f"""# {artifact.study["name"]}: {artifact.model} on {artifact.data}
+
+Best configuration of the study (trial {artifact.trial}), retrained and tested once.
+
+| {artifact.metric} ({artifact.direction}) | value |
+|---|---|
+{facts}
+
+{explain(artifact)}
+
+## Parameters
+```json
+{json.dumps(artifact.params, indent=1)}
+```
+
+## Use
+```python
+import hpo
+network = {load}   # an nn.Module in eval mode
+```
+
+Seeds: {artifact.seeds}. Versions: {", ".join(f"{k} {v}" for k, v in artifact.versions.items())}.
+Trained on {artifact.info.get("n_train", "?")} rows, tested on {n_test}; how it does on data of
+another origin was not measured.
+"""
+
+
+def save(artifact: Artifact, weights: bytes | None, folder: Path) -> Path:
+    """Writes `folder/best` (`best-2`, ... if there is one), whole or not at all.
+
+    Raises:
+        HpoError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".draft-{os.getpid()}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        _write(draft / FACTS, json.dumps(asdict(artifact), indent=1, default=str).encode())
+        _write(draft / CARD, card(artifact).encode())
+        if weights is not None:
+            _write(draft / WEIGHTS, weights)
+        return _publish(draft, folder)
+    except OSError as error:
+        raise HpoError(f"output: cannot write {str(folder)!r}: {error.strerror}") from error
+
+
+def _publish(draft: Path, folder: Path) -> Path:
+    count = 1
+    while True:
+        path = folder / ("best" if count == 1 else f"best-{count}")
+        if not path.exists():
+            draft.rename(path)
+            return path.resolve()
+        count += 1
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: str | Path) -> Artifact:
+    """The facts of a saved model.
+
+    Raises:
+        SpecError: no saved model there.
+    """
+    file = Path(path).expanduser() / FACTS
+    try:
+        return Artifact(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise SpecError(
+            f"path: {str(path)!r} holds no saved model ({type(error).__name__}): "
+            "give the folder that `hpo retrain` printed"
+        ) from None
+
+
+def load(path: str | Path, model: str | type[Model] | Model | None = None) -> Any:
+    """Gives the retrained network back, in eval mode, on the CPU.
+
+    Args:
+        path: the folder that `hpo retrain` printed.
+        model: your own model's class or reference (`./mine.py:Net`).  Models of the zoo need
+            none; code named inside the folder is never imported by itself.
+    Returns:
+        An `nn.Module` with the saved weights.
+    Raises:
+        SpecError: no saved model there, or its own code is needed.
+    """
+    from safetensors.torch import load as load_state
+
+    artifact = read(path)
+    found = _model_of(artifact, model)
+    if isinstance(found, FunctionModel):
+        raise SpecError(
+            f"model: {artifact.model!r} is a function, which only it can rebuild: "
+            f"load {WEIGHTS} with safetensors.torch.load_file"
+        )
+    weights = Path(path).expanduser() / WEIGHTS
+    if not weights.is_file():
+        raise SpecError(f"path: {str(path)!r} holds no {WEIGHTS}")
+    data = Data(artifact.data, (), (), None, artifact.info)
+    network = found.build(artifact.params, data)
+    try:
+        network.load_state_dict(load_state(weights.read_bytes()))
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise SpecError(
+            f"path: {str(weights)!r} does not fit {artifact.model!r}: {reason}"
+        ) from None
+    return network.eval()
+
+
+def _model_of(artifact: Artifact, model: str | type[Model] | Model | None) -> Model:
+    if model is None and artifact.model not in MODELS:
+        raise SpecError(
+            unknown("model", artifact.model, MODELS).partition(": did")[0]
+            + " to the zoo: pass your own as hpo.load(path, model=Net)"
+        )
+    if model is None or isinstance(model, str):
+        return load_model(find_model(model or artifact.model))
+    return model() if isinstance(model, type) else model

@@ -1,0 +1,108 @@
+"""Retrains the confirmed best on training + validation data, tests it once, and saves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import HpoError
+from hpo.model import Metrics
+from hpo.outcome.artifact import Artifact, save
+from hpo.outcome.confirm import Confirmed, confirm
+from hpo.storage.ledger import Ledger
+from hpo.study import ResolvedStudy
+from hpo.tune.driver import job_of
+from hpo.tune.environment import Resources
+from hpo.tune.pool import Trained, train_all
+
+Progress = Callable[[str, int, int], None]
+"""Called with (phase, done, total)."""
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What `retrain` came to.
+
+    Attributes:
+        ranking: confirmed configurations, the best mean first.
+        test: test metrics of the retrained best.
+        default_test: those of the model's default configuration, trained the same way.
+        path: the saved folder.
+    """
+
+    ranking: list[Confirmed]
+    test: Metrics
+    default_test: Metrics
+    n_test: int
+    path: Path
+
+    @property
+    def best(self) -> Confirmed:
+        return self.ranking[0]
+
+
+def retrain(
+    study: ResolvedStudy, ledger: Ledger, resources: Resources, progress: Progress
+) -> Retrained:
+    """Confirms, retrains, tests and saves; publishes nothing unless all of it succeeds.
+
+    Raises:
+        HpoError: nothing to retrain, or the retraining failed.
+    """
+    ranking = confirm(
+        study, ledger, resources, lambda done, total, _: progress("confirming", done, total)
+    )
+    best = ranking[0]
+    seed = study.spec.seed
+    default = study.space.default()
+    configs = [best.params]
+    if study.space.key(default) != study.space.key(best.params):
+        configs.append(default)
+    base = replace(job_of(study), purpose="retrain", seed=seed)
+    jobs = [replace(base, params={**base.params, **params}) for params in configs]
+    results: list[Trained] = [Trained()] * len(jobs)
+    progress("retraining", 0, len(jobs))
+    for done, (index, result) in enumerate(train_all(jobs, resources), start=1):
+        results[index] = result
+        progress("retraining", done, len(jobs))
+    if results[0].error is not None:
+        raise HpoError(f"retraining trial {best.number} failed: {results[0].error}")
+    default_test = results[-1].test
+    artifact = describe(study, ledger, ranking, results[0], default_test, default)
+    path = save(artifact, results[0].weights, Path(study.spec.output).expanduser() / study.name)
+    ledger.set_attr("hpo:retrained", {"path": str(path), "test": results[0].test})
+    n_test = int(results[0].info.get("n_test", 0))
+    return Retrained(ranking, results[0].test, default_test, n_test, path)
+
+
+def describe(
+    study: ResolvedStudy,
+    ledger: Ledger,
+    ranking: list[Confirmed],
+    result: Trained,
+    default_test: Metrics,
+    default: dict[str, Any],
+) -> Artifact:
+    """The artifact's plain facts."""
+    best = ranking[0]
+    return Artifact(
+        model=study.ref.name,
+        params={**study.fixed, **best.params},
+        data=study.data,
+        info=result.info,
+        metric=study.model.objective.metric,
+        direction=study.model.objective.direction,
+        trial=best.number,
+        n_trials=sum(ledger.counts().values()),
+        searched=best.searched,
+        confirmed=[
+            {"trial": c.number, "searched": c.searched, "values": c.values} for c in ranking
+        ],
+        test=result.test,
+        default_params={**study.fixed, **default},
+        default_test=default_test,
+        seeds={"search": study.spec.seed, "retrain": study.spec.seed},
+        study=study.to_json(),
+    )

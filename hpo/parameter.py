@@ -1,0 +1,249 @@
+"""Parameters of a search space: `Float`, `Int`, `Choice`; what each may be and its exact lattice.
+
+Numbers are compared and stepped as decimals (0.1 + 0.2 is 0.3), so that a lattice holds exactly
+the points one would write down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+When = Mapping[str, Any]
+
+
+def decimal(value: float) -> Decimal:
+    return Decimal(str(value))
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def as_values(value: Any) -> tuple[Any, ...]:
+    """One value or several, as a tuple."""
+    return tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality that keeps True and 1 apart."""
+    return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
+
+
+def among(value: Any, values: Sequence[Any]) -> bool:
+    return any(same(value, other) for other in values)
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real number in [low, high].
+
+    Args:
+        log: searched on a logarithmic scale; low > 0.
+        step: distance of neighbouring values; must divide high - low.
+        default: of the model; else the middle of the range.
+        grid: values that a grid search takes.
+        when: active only if the named parameters have (one of) these values.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    default: float | None = None
+    grid: Sequence[float] | None = None
+    when: When | None = None
+
+
+@dataclass(frozen=True)
+class Int:
+    """A whole number in [low, high]; arguments as for `Float`."""
+
+    low: int
+    high: int
+    log: bool = False
+    step: int = 1
+    default: int | None = None
+    grid: Sequence[int] | None = None
+    when: When | None = None
+
+
+@dataclass(frozen=True, init=False)
+class Choice:
+    """One of several values (str, int, float, bool or None); the first is the default."""
+
+    choices: tuple[Any, ...]
+    default: Any
+    when: When | None
+
+    def __init__(self, *choices: Any, default: Any = ..., when: When | None = None) -> None:
+        object.__setattr__(self, "choices", choices)
+        first = choices[0] if choices else None
+        object.__setattr__(self, "default", first if default is ... else default)
+        object.__setattr__(self, "when", when)
+
+
+Parameter = Float | Int | Choice
+
+
+def lattice(parameter: Parameter) -> list[Any] | None:
+    """Every value of a parameter with finitely many; None if it is continuous."""
+    if isinstance(parameter, Choice):
+        return list(parameter.choices)
+    if isinstance(parameter, Int):
+        return list(range(int(parameter.low), int(parameter.high) + 1, int(parameter.step)))
+    if parameter.low == parameter.high:
+        return [float(parameter.low)]
+    if parameter.step is None:
+        return None
+    low, step = decimal(parameter.low), decimal(parameter.step)
+    n_steps = int((decimal(parameter.high) - low) / step)
+    return [float(low + step * k) for k in range(n_steps + 1)]
+
+
+def n_values(parameter: Parameter) -> int | None:
+    """How many values a parameter has, without listing them; None if it is continuous."""
+    if isinstance(parameter, Choice):
+        return len(parameter.choices)
+    if parameter.low == parameter.high:
+        return 1
+    if parameter.step is None:
+        return None
+    span = decimal(parameter.high) - decimal(parameter.low)
+    return int(span / decimal(parameter.step)) + 1
+
+
+def grid_values(parameter: Parameter) -> list[Any] | None:
+    """The values a grid takes; None for a continuous parameter that declares none."""
+    if isinstance(parameter, Choice):
+        return list(parameter.choices)
+    if parameter.grid is not None:
+        return list(dict.fromkeys(normalize(parameter, value) for value in parameter.grid))
+    if isinstance(parameter, Int) and parameter.log:
+        low, high = int(parameter.low), int(parameter.high)
+        powers = [2**k for k in range(low.bit_length() - 1, high.bit_length()) if low < 2**k < high]
+        return list(dict.fromkeys([low, *powers, high]))
+    return lattice(parameter)
+
+
+def default_value(parameter: Parameter) -> Any:
+    """The declared default, or the middle of the range on its lattice."""
+    if isinstance(parameter, Choice) or parameter.default is not None:
+        return normalize(parameter, parameter.default)
+    low, high = float(parameter.low), float(parameter.high)
+    middle = math.sqrt(low * high) if parameter.log else (low + high) / 2
+    if isinstance(parameter, Int) and parameter.log:
+        return int(min(max(round(middle), parameter.low), parameter.high))
+    if parameter.step is None:
+        return min(max(middle, low), high)
+    step = decimal(parameter.step)
+    n_steps = int((decimal(middle) - decimal(parameter.low)) / step)
+    return normalize(parameter, decimal(parameter.low) + step * n_steps)
+
+
+def normalize(parameter: Parameter, value: Any) -> Any:
+    """The value in the parameter's own type: 16.0 is 16 for an `Int`, 1 is 1.0 for a `Float`."""
+    if isinstance(parameter, Choice):
+        return next(choice for choice in parameter.choices if same(choice, value))
+    return int(value) if isinstance(parameter, Int) else float(value)
+
+
+def value_problem(parameter: Parameter, value: Any) -> str | None:
+    """Why the parameter can't have this value, or None."""
+    if isinstance(parameter, Choice):
+        if among(value, parameter.choices):
+            return None
+        return f"{value!r} is not one of {', '.join(map(repr, parameter.choices))}"
+    if not is_number(value):
+        return f"{value!r} must be a finite number"
+    if isinstance(parameter, Int) and value != int(value):
+        return f"{value!r} must be a whole number"
+    if not parameter.low <= value <= parameter.high:
+        return f"{value!r} lies outside {parameter.low}..{parameter.high}"
+    if parameter.step is not None and not on_lattice(parameter, value):
+        return f"{value!r} is not {parameter.low} plus a multiple of the step {parameter.step}"
+    return None
+
+
+def on_lattice(parameter: Float | Int, value: Any) -> bool:
+    """Whether a value within the range is a whole number of steps from low."""
+    step = decimal(parameter.step or 1)
+    return (decimal(value) - decimal(parameter.low)) % step == 0
+
+
+def problems_of(parameter: Any) -> list[str]:
+    """Every reason why the parameter cannot work, taken by itself."""
+    if isinstance(parameter, Choice):
+        return _choice_problems(parameter)
+    if not isinstance(parameter, Float | Int):
+        return [f"{parameter!r} is not a parameter: use Float, Int or Choice"]
+    found = _range_problems(parameter)
+    if found:
+        return found
+    if parameter.default is not None and (problem := value_problem(parameter, parameter.default)):
+        found.append(f"default {problem}: choose one within")
+    return found + _grid_problems(parameter)
+
+
+def _grid_problems(parameter: Float | Int) -> list[str]:
+    if parameter.grid is None:
+        return []
+    values = as_values(parameter.grid)
+    if not values:
+        return ["grid is empty: give values, or leave it out"]
+    found = [f"grid value {p}: drop it" for v in values if (p := value_problem(parameter, v))]
+    if not found and len({normalize(parameter, v) for v in values}) < len(values):
+        found.append(f"grid {list(values)} holds a value twice: drop one")
+    return found
+
+
+def _range_problems(parameter: Float | Int) -> list[str]:
+    found = []
+    bounds = {"low": parameter.low, "high": parameter.high}
+    for name, value in bounds.items():
+        if not is_number(value):
+            found.append(f"{name} {value!r} must be a finite number")
+        elif isinstance(parameter, Int) and value != int(value):
+            found.append(f"{name} {value!r} must be whole: use Float, or round it")
+    if found:
+        return found
+    low, high, step = parameter.low, parameter.high, parameter.step
+    if low > high:
+        found.append(f"low {low} > high {high}: swap them")
+    if parameter.log and low <= 0:
+        found.append(f"low {low} must be above 0 with log=True: raise it, or drop log")
+    if step is None:
+        return found
+    if not is_number(step) or step <= 0 or (isinstance(parameter, Int) and step != int(step)):
+        kind = "a whole number" if isinstance(parameter, Int) else "a number"
+        found.append(f"step {step!r} must be {kind} above 0")
+    elif parameter.log and not (isinstance(parameter, Int) and step == 1):
+        found.append(f"step {step} and log=True exclude each other: drop one")
+    elif low <= high and (decimal(high) - decimal(low)) % decimal(step) != 0:
+        found.append(f"step {step} does not divide {low}..{high}: change high or step")
+    return found
+
+
+def _choice_problems(parameter: Choice) -> list[str]:
+    choices = parameter.choices
+    if not choices:
+        return ["no choices: give at least one"]
+    found = []
+    for value in choices:
+        odd = not isinstance(value, str | int | float | bool | type(None))
+        if odd or (isinstance(value, float) and not math.isfinite(value)):
+            found.append(f"choice {value!r} must be text, a finite number, a bool or None")
+    if found:
+        return found
+    for i, a in enumerate(choices):
+        for b in choices[i + 1 :]:
+            if same(a, b) and type(a) is type(b):
+                found.append(f"choice {a!r} stands twice: drop one")
+            elif a == b:
+                found.append(f"choices {a!r} and {b!r} are equal in Python: drop one, or use text")
+    if not among(parameter.default, choices):
+        found.append(f"default {parameter.default!r} is not a choice: add it, or choose another")
+    return found

@@ -1,0 +1,297 @@
+"""Finds models (`cnn`, `package.module:NAME`, `./file.py:NAME`) and data (`imagefolder:PATH`).
+
+A `ModelRef` is what travels to the workers instead of live objects: a few strings, and the
+sources of the user's own code for nodes that do not see the user's disk.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+
+from hpo.errors import SpecError
+from hpo.model import Data, FunctionModel, Model
+
+MODELS: dict[str, str] = {
+    "cnn": "hpo_models.cnn:CNN",
+}
+DATASETS: dict[str, str] = {
+    "digits": "hpo_models.datasets.digits:load",
+    "mnist": "hpo_models.datasets.torchvision_sets:load_mnist",
+    "fashionmnist": "hpo_models.datasets.torchvision_sets:load_fashionmnist",
+    "cifar10": "hpo_models.datasets.torchvision_sets:load_cifar10",
+    "imagefolder": "hpo_models.datasets.imagefolder:load",
+    "npz": "hpo_models.datasets.npz:load",
+}
+_NEEDS_PATH = ("imagefolder", "npz")
+_MAX_SOURCE_BYTES = 10_000_000
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Where a model is found, on this machine and on workers elsewhere.
+
+    Attributes:
+        name: as the user wrote it, with an absolute path for a file.
+        root: folder to import user code from, '' for installed code.
+        module: module name, relative to `root` for user code.
+        attribute: class or function in that module.
+        sources: relative path -> text of the user's files; empty for installed code.
+    """
+
+    name: str
+    root: str
+    module: str
+    attribute: str
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def label(self) -> str:
+        """Short form for study names: `cnn`, `mine-Net`."""
+        if self.name in MODELS:
+            return self.name
+        return f"{self.module.rsplit('.', 1)[-1]}-{self.attribute}"
+
+
+def unknown(kind: str, name: str, known: Mapping[str, object] | list[str]) -> str:
+    """The line for a name that does not exist, with a suggestion."""
+    near = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
+    return f"{kind}: {name!r} is unknown: {hint}"
+
+
+def find_model(name: str) -> ModelRef:
+    """Resolves a model's name without importing it.
+
+    Raises:
+        SpecError: unknown name, missing file or malformed reference.
+    """
+    if name in MODELS:
+        module, attribute = MODELS[name].split(":")
+        return ModelRef(name, "", module, attribute)
+    target, colon, attribute = name.rpartition(":")
+    if not colon or not target or not attribute.isidentifier():
+        if "/" in name or name.endswith(".py"):
+            raise SpecError(
+                f"model: {name!r} names no class or function: write {name.rstrip(':')}:NAME"
+            )
+        raise SpecError(
+            unknown("model", name, MODELS) + " (or package.module:NAME, ./file.py:NAME)"
+        )
+    if target.endswith(".py") or "/" in target:
+        path = Path(target).expanduser().resolve()
+        if not path.is_file():
+            raise SpecError(f"model: no file {str(path)!r}: check the path before the colon")
+        sources = _sources_beside(path)
+        return ModelRef(f"{path}:{attribute}", str(path.parent), path.stem, attribute, sources)
+    return _find_in_package(name, target, attribute)
+
+
+def _find_in_package(name: str, module: str, attribute: str) -> ModelRef:
+    top = module.partition(".")[0]
+    here = Path.cwd()
+    if (here / f"{top}.py").is_file() or (here / top).is_dir():
+        local = (here / Path(*module.split("."))).with_suffix(".py")
+        package = here / Path(*module.split(".")) / "__init__.py"
+        if local.is_file() or package.is_file():
+            files = _sources_under(here / top) if (here / top).is_dir() else {}
+            files = files or _sources_beside(local)
+            return ModelRef(name, str(here), module, attribute, files)
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise SpecError(
+            f"model: no module {module!r} here or installed: "
+            f"check the name, or give the file as ./file.py:{attribute}"
+        )
+    return ModelRef(name, "", module, attribute)
+
+
+def _sources_beside(path: Path) -> dict[str, str]:
+    """The file and the Python files next to it, which it may import."""
+    return _read_sources([path, *sorted(path.parent.glob("*.py"))], path.parent)
+
+
+def _sources_under(package: Path) -> dict[str, str]:
+    return _read_sources(sorted(package.rglob("*.py")), package.parent)
+
+
+def _read_sources(files: list[Path], root: Path) -> dict[str, str]:
+    sources: dict[str, str] = {}
+    total = 0
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue
+        total += len(text)
+        if total > _MAX_SOURCE_BYTES:
+            break
+        sources[str(file.relative_to(root))] = text
+    return sources
+
+
+def load_model(ref: ModelRef) -> Model:
+    """Imports the model, here or on a worker.
+
+    Raises:
+        SpecError: it cannot be imported or is not a model.
+    """
+    try:
+        module = _import(ref)
+    except SpecError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise SpecError(f"model: importing {ref.name!r} failed: {reason}") from error
+    found = getattr(module, ref.attribute, None)
+    if found is None:
+        names = [n for n, v in vars(module).items() if _is_model(v)]
+        choices = unknown("model", ref.attribute, names) if names else "it holds no model"
+        raise SpecError(f"model: {ref.name!r}: no {ref.attribute!r} in that file: {choices}")
+    if isinstance(found, type) and issubclass(found, Model):
+        found = found()
+    declared = getattr(found, "hpo_model", found)
+    if not isinstance(declared, Model):
+        raise SpecError(
+            f"model: {ref.name!r} is {type(found).__name__}: it must be a subclass of hpo.Model "
+            "or a function declared with @hpo.tunable(Space(...), metric)"
+        )
+    for part in ("space", "objective"):
+        if not hasattr(declared, part):
+            raise SpecError(f"model: {ref.name!r} declares no `{part}`: see `hpo.Model`")
+    return declared
+
+
+def _is_model(value: object) -> bool:
+    from_model = isinstance(value, type) and issubclass(value, Model)
+    return (from_model and value.__module__ != "hpo.model") or hasattr(value, "hpo_model")
+
+
+def _import(ref: ModelRef) -> ModuleType:
+    if not ref.root:
+        return importlib.import_module(ref.module)
+    digest = hashlib.sha256(repr(sorted(ref.sources.items())).encode()).hexdigest()[:16]
+    root = Path(ref.root)
+    if not _sees(root, ref.sources):  # a node without the user's disk: lay the sources out here
+        root = _lay_out(ref.sources, digest)
+    # Appended, not prepended: a user's own types.py must not hide the standard library's.
+    if str(root) not in sys.path:
+        sys.path.append(str(root))
+    name = f"hpo_user_{digest}.{ref.module}"
+    if name in sys.modules:
+        return sys.modules[name]
+    path = root.joinpath(*ref.module.split("."))
+    file = path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py"
+    if "." in ref.module:  # part of a package: its relative imports need the real name
+        return importlib.import_module(ref.module)
+    spec = importlib.util.spec_from_file_location(name.replace(".", "_"), file)
+    if spec is None or spec.loader is None:
+        raise SpecError(f"model: {str(file)!r} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        sys.modules.pop(spec.name, None)
+        raise
+    return module
+
+
+def _lay_out(sources: Mapping[str, str], digest: str) -> Path:
+    """Writes sources to a folder of this user's, whole at once: workers may do it side by side."""
+    root = Path(tempfile.gettempdir()) / f"hpo-code-{os.getuid()}-{digest}"
+    draft = Path(tempfile.mkdtemp(prefix=f"{root.name}-"))
+    for relative, text in sources.items():
+        file = draft / relative
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    try:
+        draft.rename(root)
+    except OSError:  # it is there already
+        shutil.rmtree(draft, ignore_errors=True)
+    owner = root.lstat()
+    if owner.st_uid != os.getuid() or owner.st_mode & 0o022 or not _sees(root, sources):
+        raise SpecError(f"model: {str(root)!r} is not as this service leaves it: remove it")
+    return root
+
+
+def _sees(root: Path, sources: Mapping[str, str]) -> bool:
+    """Whether the user's files are on this machine as they were when the study was started."""
+    try:
+        return all(
+            (root / relative).read_text(encoding="utf-8") == text
+            for relative, text in sources.items()
+        )
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def find_data(model: Model, name: str | None) -> str:
+    """Resolves a data reference for a model: `digits`, `imagefolder:/absolute/path`, or 'own'.
+
+    Raises:
+        SpecError: unknown name, a form without a path, or data that the model does not take.
+    """
+    if name is None:
+        if model.datasets:
+            return model.datasets[0]
+        if not isinstance(model, FunctionModel) and type(model).data is Model.data:
+            raise SpecError(
+                f"data: {type(model).__name__} names no `datasets` and has no `data(seed)` of its "
+                "own: add one of them, or give --data"
+            )
+        return "own"
+    kind, _, argument = name.partition(":")
+    if name == "own":
+        return name
+    if kind not in DATASETS:
+        raise SpecError(unknown("data", kind, DATASETS))
+    if kind not in _NEEDS_PATH:
+        return kind
+    path = Path(argument).expanduser()
+    if not argument or not path.exists():
+        raise SpecError(f"data: {name!r}: nothing at {str(path)!r}: write {kind}:PATH")
+    return f"{kind}:{path.resolve()}"
+
+
+@functools.lru_cache(maxsize=2)
+def _load_registered(reference: str, seed: int) -> Data:
+    kind, _, argument = reference.partition(":")
+    module, function = DATASETS[kind].split(":")
+    data: Data = getattr(importlib.import_module(module), function)(argument, seed)
+    return data
+
+
+_own: dict[tuple[str, int], Data | None] = {}
+
+
+def load_data(model: Model, reference: str, seed: int) -> Data | None:
+    """The data set as tensors, loaded once per process; None if the model brings its own.
+
+    Args:
+        reference: from `find_data`.
+        seed: of the split into training, validation and test.
+    """
+    if reference != "own":
+        return _load_registered(reference, seed)
+    if isinstance(model, FunctionModel):
+        return None
+    key = (f"{type(model).__module__}.{type(model).__qualname__}", seed)
+    if key not in _own:
+        _own[key] = model.data(seed)
+    return _own[key]

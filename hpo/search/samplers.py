@@ -1,0 +1,203 @@
+"""Samplers by name.  Optuna, scipy, skopt and torch are imported when one is made, not before."""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hpo.errors import SpecError
+from hpo.search.choose import at_least, choose
+
+if TYPE_CHECKING:
+    from hpo.search.space_sampler import SpaceSampler
+    from hpo.space import Space
+
+
+@dataclass(frozen=True)
+class Start:
+    """What every sampler starts from.
+
+    Attributes:
+        space: the space to search.
+        seed: the study's seed.
+        run_seed: another one for each run of the study, so that a run that goes on does not
+            draw again what the first one drew.
+        n_startup: random trials before a model of the objective is trusted.
+    """
+
+    space: Space
+    seed: int
+    run_seed: int
+    n_startup: int
+
+    def startup(self, option: str, value: int | None) -> int:
+        """What the user set by the option, or else what the budget suggests."""
+        return self.n_startup if value is None else at_least(1, option, value)
+
+
+def _grid(start: Start) -> SpaceSampler:
+    """each cell of the grid once, in order"""
+    from hpo.search.grid_sampler import GridSampler
+
+    return GridSampler(start.space, seed=start.run_seed)
+
+
+def _random(start: Start) -> SpaceSampler:
+    """uniform, the baseline to beat"""
+    from optuna.samplers import RandomSampler
+
+    from hpo.search.space_sampler import SpaceSampler
+
+    inner = RandomSampler(seed=start.run_seed)
+    return SpaceSampler(start.space, inner, seed=start.run_seed)
+
+
+def _tpe(
+    start: Start, *, n_startup_trials: int | None = None, n_ei_candidates: int = 24
+) -> SpaceSampler:
+    """tree-structured Parzen estimator: fast, at home in conditional spaces (the default)"""
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.samplers import TPESampler
+
+    from hpo.search.space_sampler import SpaceSampler
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # `group`
+        inner = TPESampler(
+            seed=start.run_seed,
+            multivariate=True,
+            group=start.space.has_conditions,
+            constant_liar=True,
+            n_startup_trials=start.startup("n_startup_trials", n_startup_trials),
+            n_ei_candidates=at_least(1, "n_ei_candidates", n_ei_candidates),
+        )
+    return SpaceSampler(start.space, inner, seed=start.run_seed)
+
+
+def _gp(
+    start: Start, *, n_startup_trials: int | None = None, deterministic_objective: bool = False
+) -> SpaceSampler:
+    """Optuna's Gaussian process: few, costly trials; conditional parameters at random"""
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.samplers import GPSampler
+
+    from hpo.search.space_sampler import SpaceSampler
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # `deterministic_objective`
+        inner = GPSampler(
+            seed=start.run_seed,
+            n_startup_trials=start.startup("n_startup_trials", n_startup_trials),
+            deterministic_objective=deterministic_objective,
+            warn_independent_sampling=False,
+        )
+    return SpaceSampler(start.space, inner, seed=start.run_seed, n_retries=1)
+
+
+def _skopt(
+    start: Start,
+    *,
+    base_estimator: str = "GP",
+    n_initial_points: int | None = None,
+    acq_func: str = "hedge",
+) -> SpaceSampler:
+    """scikit-optimize's Gaussian process, extra trees or random forest (base_estimator)"""
+    from hpo.search.skopt_sampler import SkoptSampler
+    from hpo.search.space_sampler import SpaceSampler
+
+    inner = SkoptSampler(
+        start.space,
+        start.run_seed,
+        base_estimator=base_estimator,
+        n_initial_points=start.startup("n_initial_points", n_initial_points),
+        acq_func=acq_func,
+    )
+    return SpaceSampler(start.space, inner, seed=start.run_seed, n_retries=1)
+
+
+def _cmaes(
+    start: Start, *, popsize: int | None = None, consider_pruned_trials: bool = False
+) -> SpaceSampler:
+    """evolution strategy for many trials of numbers; choices and conditions at random"""
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.samplers import CmaEsSampler
+
+    from hpo.search.space_sampler import SpaceSampler
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # `consider_pruned_trials`
+        inner = CmaEsSampler(
+            seed=start.run_seed,
+            popsize=None if popsize is None else at_least(2, "popsize", popsize),
+            consider_pruned_trials=consider_pruned_trials,
+            warn_independent_sampling=False,
+        )
+    return SpaceSampler(start.space, inner, seed=start.run_seed)
+
+
+def _qmc(start: Start, *, qmc_type: str = "sobol") -> SpaceSampler:
+    """scrambled Sobol or Halton points: random, but evenly spread"""
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.samplers import QMCSampler
+
+    from hpo.search.space_sampler import SpaceSampler
+
+    if qmc_type not in ("sobol", "halton"):
+        raise SpecError(f"qmc_type: {qmc_type!r} is not known: choose from sobol, halton")
+    # The study's own seed: Optuna keeps the place in the sequence in the study, and a later run
+    # has to go on in the same sequence.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # The sampler as a whole.
+        inner = QMCSampler(
+            seed=start.seed, scramble=True, qmc_type=qmc_type, warn_independent_sampling=False
+        )
+    return SpaceSampler(start.space, inner, seed=start.run_seed, flat=True)
+
+
+SAMPLERS: dict[str, Callable[..., SpaceSampler]] = {
+    "grid": _grid,
+    "random": _random,
+    "tpe": _tpe,
+    "gp": _gp,
+    "skopt": _skopt,
+    "cmaes": _cmaes,
+    "qmc": _qmc,
+}
+"""Name -> factory.  A factory's docstring describes it in one line, its keywords are options."""
+
+
+def make_sampler(
+    name: str,
+    space: Space,
+    seed: int | None = None,
+    *,
+    n_trials: int | None = None,
+    n_trials_done: int = 0,
+    **options: Any,
+) -> SpaceSampler:
+    """A sampler for `optuna.create_study(sampler=...)` whose proposals are points of the space.
+
+    Args:
+        name: one of SAMPLERS.
+        space: the space to search; the study's trials are drawn by `space.suggest(trial)`.
+        seed: the same seed and the same results give the same proposals; None: a random one.
+        n_trials: how many trials are planned, if that is known: it sizes the random start.
+        n_trials_done: trials that the study has already; makes a later run draw other points.
+        options: the sampler's own, for example `base_estimator="ET"` for skopt.
+    Raises:
+        SpecError: unknown name or option, a bad value, a grid over a continuous parameter.
+    """
+    factory = choose("sampler", name, SAMPLERS, options)
+    seed = secrets.randbits(32) if seed is None else at_least(0, "seed", seed)
+    n_startup = 10 if n_trials is None else min(10, max(4, n_trials // 4))
+    start = Start(space, seed % 2**32, _run_seed(seed, n_trials_done), n_startup)
+    return factory(start, **options)
+
+
+def _run_seed(seed: int, n_trials_done: int) -> int:
+    import numpy as np
+
+    return int(np.random.SeedSequence([seed, n_trials_done]).generate_state(1)[0])

@@ -1,0 +1,255 @@
+"""How spaces change: narrowing from the command line, and what a study's history survives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from hpo.errors import SpecError
+from hpo.parameter import (
+    Choice,
+    Float,
+    Int,
+    Parameter,
+    among,
+    as_values,
+    default_value,
+    normalize,
+    on_lattice,
+    problems_of,
+    value_problem,
+)
+from hpo.space import Space
+
+
+def narrow(space: Space, settings: Mapping[str, str]) -> tuple[Space, dict[str, Any]]:
+    """A part of the space, from what a user says on the command line.
+
+    Args:
+        settings: `{"lr": "1e-3"}` fixes, `"16..64"` narrows a range, `"sgd,adamw"` keeps some
+            choices or lists the grid values of a number.
+    Returns:
+        The space of what is left to search, and the fixed values by name.
+    Raises:
+        SpecError: with every problem, a line each.
+    """
+    problems: list[str] = []
+    fixed: dict[str, Any] = {}
+    narrowed = dict(space.params)
+    for name, text in settings.items():
+        if name not in space:
+            problems.append(f"set {name}: {text!r}: no such parameter{space._suggest(name)}")
+            continue
+        try:
+            part = _part(space[name], text.strip())
+        except ValueError as error:
+            problems.append(f"set {name}: {text!r}: {error}")
+            continue
+        if isinstance(part, Float | Int | Choice):
+            narrowed[name] = part
+        else:
+            fixed[name] = part[0]
+    if problems:
+        raise SpecError(problems)
+    return _without(space, narrowed, fixed)
+
+
+def _part(p: Parameter, text: str) -> Parameter | tuple[Any]:
+    """A narrower parameter, or the one value it is fixed to in a tuple."""
+    if isinstance(p, Choice):
+        chosen = [_choice(p, one.strip()) for one in text.split(",")]
+        if len(chosen) == 1:
+            return (chosen[0],)
+        kept = replace_choice(p, tuple(c for c in p.choices if among(c, chosen)))
+        return kept
+    if ".." in text:
+        low, _, high = text.partition("..")
+        return _narrower(p, low=_number(p, low), high=_number(p, high))
+    values = [_number(p, one) for one in text.split(",")]
+    if len(values) == 1:
+        return (values[0],)
+    return _narrower(p, low=min(values), high=max(values), grid=tuple(values))
+
+
+def replace_choice(p: Choice, choices: tuple[Any, ...]) -> Choice:
+    """The same parameter with other choices; its default is kept where it can be."""
+    default = p.default if among(p.default, choices) else choices[0]
+    return Choice(*choices, default=default, when=p.when)
+
+
+def _choice(p: Choice, text: str) -> Any:
+    by_text = {str(choice): choice for choice in p.choices}
+    lowered = {str(choice).lower(): choice for choice in p.choices}
+    for table, key in ((by_text, text), (lowered, text.lower())):
+        if key in table:
+            return table[key]
+    for choice in p.choices:  # 1e-3 for 0.001
+        if isinstance(choice, int | float) and not isinstance(choice, bool):
+            try:
+                if float(text) == choice:
+                    return choice
+            except ValueError:
+                continue
+    raise ValueError(f"{text!r} is not one of {', '.join(by_text)}")
+
+
+def _number(p: Float | Int, text: str) -> Any:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{text.strip()!r} must be a number, LOW..HIGH or A,B,C") from None
+    if problem := value_problem(p, value):
+        raise ValueError(problem)
+    return normalize(p, int(text) if text.strip().lstrip("+-").isdigit() else value)
+
+
+def _narrower(p: Float | Int, *, low: Any, high: Any, grid: Any = None) -> Float | Int:
+    default = default_value(p)
+    if grid is None and p.grid is not None:
+        grid = tuple(v for v in p.grid if low <= v <= high) or None
+    part = replace(p, low=low, high=high, grid=grid, default=None)
+    if problems := problems_of(part):
+        raise ValueError("; ".join(problems))
+    if value_problem(part, default) is None:
+        part = replace(part, default=default)
+    return part
+
+
+def _without(
+    space: Space, narrowed: dict[str, Parameter], fixed: dict[str, Any]
+) -> tuple[Space, dict[str, Any]]:
+    """Takes fixed parameters out and resolves the conditions and rules that named them."""
+    problems: list[str] = []
+    params: dict[str, Parameter] = {}
+    dropped: set[str] = set()
+    given = dict(fixed)
+    for name in space.order:
+        p = narrowed[name]
+        when = {parent: as_values(values) for parent, values in (p.when or {}).items()}
+        never = [
+            parent
+            for parent, values in when.items()
+            if parent in dropped
+            or (parent in fixed and not among(fixed[parent], values))
+            or (parent in params and not _can_be(params[parent], values))
+        ]
+        if never:
+            dropped.add(name)
+            if name in given:
+                problems.append(
+                    f"set {name}: {given[name]!r}: never active, its condition on {never[0]} "
+                    "cannot hold: drop it"
+                )
+                fixed.pop(name)
+            continue
+        left = {
+            parent: tuple(v for v in values if value_problem(params[parent], v) is None)
+            for parent, values in when.items()
+            if parent in params
+        }
+        if name not in fixed:
+            params[name] = replace_when(p, left or None)
+        elif left:
+            problems.append(
+                f"set {name}: {given[name]!r}: active only when {', '.join(left)} allow it: "
+                f"fix {', '.join(left)} too"
+            )
+    rules = []
+    for rule in space.forbidden:
+        rest = _rest_of_rule(rule, params, fixed, dropped)
+        if rest == {}:
+            problems.append(f"set: these values together are forbidden by the rule {dict(rule)!r}")
+        elif rest is not None:
+            rules.append(rest)
+    if problems:
+        raise SpecError(problems)
+    ordered = {name: params[name] for name in space.names if name in params}
+    return Space.of(ordered, rules), {n: fixed[n] for n in space.names if n in fixed}
+
+
+def _can_be(p: Parameter, values: tuple[Any, ...]) -> bool:
+    return any(value_problem(p, value) is None for value in values)
+
+
+def replace_when(p: Parameter, when: Mapping[str, Any] | None) -> Parameter:
+    """The same parameter under another condition."""
+    if isinstance(p, Choice):
+        return Choice(*p.choices, default=p.default, when=when)
+    return replace(p, when=when)
+
+
+def _rest_of_rule(
+    rule: Mapping[str, Any],
+    params: Mapping[str, Parameter],
+    fixed: Mapping[str, Any],
+    dropped: set[str],
+) -> dict[str, Any] | None:
+    """What is left of a rule after fixing; None if it can no longer match."""
+    rest: dict[str, Any] = {}
+    for name, values in rule.items():
+        if name in dropped or (name in fixed and not among(fixed[name], as_values(values))):
+            return None
+        if name in params:
+            possible = tuple(v for v in as_values(values) if value_problem(params[name], v) is None)
+            if not possible:
+                return None
+            rest[name] = possible
+    return rest
+
+
+def changes(old: Space, new: Space) -> tuple[list[str], list[str]]:
+    """What a study's history does and does not survive.
+
+    Returns:
+        (breaking, compatible): lines for people.  Compatible are a wider range of the same kind
+        and more choices; all else is breaking.
+    """
+    breaking: list[str] = []
+    compatible: list[str] = []
+    for name in old.names:
+        if name not in new:
+            breaking.append(f"{name}: removed")
+            continue
+        broken, kept = _parameter_changes(old[name], new[name])
+        breaking += [f"{name}: {line}" for line in broken]
+        compatible += [f"{name}: {line}" for line in kept]
+    breaking += [f"{name}: added" for name in new.names if name not in old]
+    if old.to_json()["forbidden"] != new.to_json()["forbidden"]:
+        gone = [r for r in old.to_json()["forbidden"] if r not in new.to_json()["forbidden"]]
+        more = [r for r in new.to_json()["forbidden"] if r not in old.to_json()["forbidden"]]
+        compatible += [f"forbidden: no longer {rule}" for rule in gone]
+        breaking += [f"forbidden: now also {rule}" for rule in more]
+    return breaking, compatible
+
+
+def _conditions(p: Parameter) -> dict[str, list[Any]]:
+    return {name: list(as_values(values)) for name, values in (p.when or {}).items()}
+
+
+def _parameter_changes(old: Parameter, new: Parameter) -> tuple[list[str], list[str]]:
+    if type(old) is not type(new):
+        return [f"was {type(old).__name__}, is {type(new).__name__}"], []
+    if _conditions(old) != _conditions(new):
+        return [f"condition was {old.when}, is {new.when}"], []
+    if isinstance(old, Choice) and isinstance(new, Choice):
+        gone = [c for c in old.choices if not among(c, new.choices)]
+        more = [c for c in new.choices if not among(c, old.choices)]
+        return (
+            [f"choice {choice!r} removed" for choice in gone],
+            [f"choice {choice!r} added" for choice in more],
+        )
+    assert not isinstance(old, Choice) and not isinstance(new, Choice)
+    broken = [
+        f"{what} was {before}, is {after}"
+        for what, before, after in (("log", old.log, new.log), ("step", old.step, new.step))
+        if before != after
+    ]
+    was, now = f"{old.low}..{old.high}", f"{new.low}..{new.high}"
+    if new.low > old.low or new.high < old.high:
+        broken.append(f"range was {was}, is narrower: {now}")
+    elif new.step is not None and not broken and not on_lattice(new, old.low):
+        broken.append(f"range was {was}, is {now}: the steps no longer meet the old values")
+    elif (new.low, new.high) != (old.low, old.high):
+        return broken, [f"range was {was}, is wider: {now}"]
+    return broken, []

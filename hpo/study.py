@@ -1,0 +1,295 @@
+"""StudySpec: what to run.  From TOML and flags (flags win); frozen; every problem at once."""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from hpo.errors import SpecError
+from hpo.model import Model
+from hpo.registry import ModelRef, find_data, find_model, load_model, unknown
+from hpo.search import PRUNERS, SAMPLERS
+from hpo.search.choose import choose
+from hpo.space import Space
+
+MAX_NAME_LENGTH = 200
+MAX_UNBUDGETED_GRID = 1000
+
+
+class StudySpec(BaseModel):
+    """Everything a user can say about a study.
+
+    Field names are the keys of a study's TOML file and, with dashes, the flags of `hpo run`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    model: str
+    name: str | None = None
+    data: str | None = None
+    sampler: str = "tpe"
+    pruner: str = "median"
+    n_trials: int | None = Field(default=None, ge=1)
+    total_trials: int | None = Field(default=None, ge=1)
+    timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    epochs: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    default_first: bool = True
+    set: dict[str, str] = Field(default_factory=dict)
+
+    cpus_per_trial: float = Field(default=1, gt=0, allow_inf_nan=False)
+    gpus_per_trial: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    max_concurrent: int | None = Field(default=None, ge=1)
+    memory_per_trial: ByteSize | None = Field(default=None, ge=64 * 2**20)
+    ray_address: str | None = None
+
+    trial_timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_retries: int = Field(default=3, ge=0)
+    checkpoint_every: float = Field(default=30, ge=0, allow_inf_nan=False)
+    join: bool = False
+
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    accumulate: int = Field(default=1, ge=1)
+    grad_clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    patience: int | None = Field(default=None, ge=1)
+
+    retrain: bool = True
+    confirm_top: int = Field(default=3, ge=1)
+    confirm_seeds: int = Field(default=3, ge=1)
+    output: str = "hpo-runs"
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str | None) -> str | None:
+        if value is not None and (problem := name_problem(value)):
+            raise ValueError(problem)
+        return value
+
+    @field_validator("set", mode="before")
+    @classmethod
+    def _settings(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {str(key): _as_setting(item) for key, item in value.items()}
+
+    @field_validator("sampler", "pruner")
+    @classmethod
+    def _strategy(cls, value: str, info: ValidationInfo) -> str:
+        kind = str(info.field_name)
+        try:
+            choose(kind, value, SAMPLERS if kind == "sampler" else PRUNERS, ())
+        except SpecError as error:
+            raise ValueError(str(error).partition(f"{value!r} ")[2]) from None
+        return value
+
+
+def _as_setting(item: Any) -> str:
+    if isinstance(item, list):
+        return ",".join(_as_setting(one) for one in item)
+    return str(item)
+
+
+def name_problem(name: str) -> str | None:
+    """Why a study can't have this name, or None.  Names become folders and URLs."""
+    if not name or len(name) > MAX_NAME_LENGTH:
+        return f"must have 1 to {MAX_NAME_LENGTH} characters, not {len(name)}"
+    if not all(c.isprintable() for c in name):
+        return "must hold printable characters only"
+    if re.search(r"[/\\]", name) or name in (".", "..") or name.startswith("-"):
+        return "must not hold '/' or '\\', be '.' or '..', or begin with '-': it names a folder"
+    if name != name.strip():
+        return "must not begin or end with a space"
+    return None
+
+
+def spec_from(file: Mapping[str, Any], flags: Mapping[str, Any]) -> StudySpec:
+    """Joins a study's TOML with flags.
+
+    Args:
+        file: keys of a TOML file.
+        flags: keys of the command line; None means not given.
+    Raises:
+        SpecError: with every problem, a line each.
+    """
+    given = {key: value for key, value in flags.items() if value is not None}
+    merged = {**file, **given}
+    if "set" in file and "set" in given and isinstance(file["set"], Mapping):
+        merged["set"] = {**file["set"], **given["set"]}
+    if "n_trials" in given and "total_trials" not in given:
+        merged.pop("total_trials", None)
+    if "total_trials" in given and "n_trials" not in given:
+        merged.pop("n_trials", None)
+    if merged.get("model") is None:
+        raise SpecError("model: nothing given: name one with --model (see `hpo models`)")
+    try:
+        spec = StudySpec.model_validate(merged)
+    except ValidationError as error:
+        raise SpecError([_line(problem) for problem in error.errors()]) from None
+    if spec.n_trials is not None and spec.total_trials is not None:
+        raise SpecError(
+            f"total_trials: {spec.total_trials} beside n_trials {spec.n_trials}: give one of them"
+        )
+    return spec
+
+
+def _line(problem: Any) -> str:
+    field = ".".join(str(part) for part in problem["loc"]) or "study"
+    received = problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        return unknown("study setting", field, list(StudySpec.model_fields))
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should be", "must be")
+    shown = repr(received)
+    if len(shown) > 60:
+        shown = shown[:57] + "..."
+    return f"{field}: {shown}: {message[0].lower() + message[1:]}"
+
+
+def studies_folder() -> Path:
+    """Where the ready-made studies are: in the wheel, or in the checkout."""
+    inside = Path(str(importlib.resources.files("hpo"))) / "studies"
+    return inside if inside.is_dir() else Path(__file__).resolve().parents[1] / "studies"
+
+
+def ready_studies() -> dict[str, Path]:
+    """Names of the ready-made studies and their files."""
+    return {path.stem: path for path in sorted(studies_folder().glob("*.toml"))}
+
+
+def read_study(name_or_path: str) -> dict[str, Any]:
+    """Reads a study's TOML by the name of a ready-made study or by path.
+
+    Raises:
+        SpecError: no such study, unreadable file or bad TOML.
+    """
+    ready = ready_studies()
+    path = ready.get(name_or_path) or Path(name_or_path).expanduser()
+    if not path.is_file():
+        raise SpecError(unknown("study", name_or_path, ready) + " (or the path of a TOML file)")
+    try:
+        with path.open("rb") as file:
+            settings = tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SpecError(f"study: {str(path)!r} cannot be read as TOML: {error}") from None
+    model = settings.get("model")
+    # A path in a study file is relative to that file, so that the study can be run from anywhere.
+    if isinstance(model, str) and model.startswith(("./", "../")):
+        settings["model"] = str(path.resolve().parent / model)
+    return settings
+
+
+@dataclass(frozen=True)
+class ResolvedStudy:
+    """A spec with everything found: the model, its narrowed space, the budget."""
+
+    spec: StudySpec
+    name: str
+    ref: ModelRef
+    model: Model
+    space: Space
+    fixed: Mapping[str, Any]
+    data: str
+    epochs: int
+    n_trials: int | None
+    timeout: float | None
+
+    def settings(self) -> dict[str, Any]:
+        """What a worker needs beside model, params and seed."""
+        keys = ("precision", "accumulate", "grad_clip", "patience")
+        return {key: getattr(self.spec, key) for key in keys}
+
+    def to_json(self) -> dict[str, Any]:
+        """The study as plain data: `--dry-run`, the artifact, the ledger."""
+        return {
+            **self.spec.model_dump(exclude={"set"}),
+            "name": self.name,
+            "model": self.ref.name,
+            "data": self.data,
+            "epochs": self.epochs,
+            "n_trials": self.n_trials,
+            "timeout": self.timeout,
+            "fixed": dict(self.fixed),
+            "space": self.space.to_json(),
+        }
+
+
+def resolve(spec: StudySpec) -> ResolvedStudy:
+    """Finds the model and its data, narrows the space, sizes the budget; creates nothing.
+
+    Raises:
+        SpecError: with every problem, a line each.
+    """
+    ref = find_model(spec.model)
+    model = load_model(ref)
+    problems: list[str] = []
+    space, data = model.space, "own"
+    fixed: dict[str, Any] = {}
+    try:
+        space, fixed = model.space.narrow(spec.set)
+    except SpecError as error:
+        problems += error.problems
+    try:
+        data = find_data(model, spec.data)
+    except SpecError as error:
+        problems += error.problems
+    # All three unnamed means "show me quickly": only then does the model's time limit hold.
+    quick = spec.n_trials is None and spec.total_trials is None and spec.timeout is None
+    n_trials = spec.n_trials
+    if spec.sampler != "grid" and n_trials is None and spec.total_trials is None:
+        n_trials = model.n_trials if quick else None
+    if not problems and spec.sampler == "grid":
+        problems += _grid_problems(space, spec)
+    if problems:
+        raise SpecError(problems)
+    return ResolvedStudy(
+        spec=spec,
+        name=spec.name or default_name(ref, spec),
+        ref=ref,
+        model=model,
+        space=space,
+        fixed=fixed,
+        data=data,
+        epochs=spec.epochs or model.epochs,
+        n_trials=n_trials,
+        timeout=spec.timeout or (model.timeout_s if quick and spec.sampler != "grid" else None),
+    )
+
+
+def default_name(ref: ModelRef, spec: StudySpec) -> str:
+    """`cnn-tpe`: the same command again continues the same study."""
+    return f"{ref.label}-{spec.sampler}"
+
+
+def _grid_problems(space: Space, spec: StudySpec) -> list[str]:
+    try:
+        size = space.grid_size()
+    except SpecError as error:
+        return error.problems
+    budget = spec.total_trials or spec.n_trials
+    if budget is not None and size > budget:
+        return [
+            f"n_trials: {budget} is less than the grid's {size} points: "
+            "raise it, or narrow the grid with --set"
+        ]
+    if budget is None and size > MAX_UNBUDGETED_GRID:
+        return [
+            f"n_trials: not given for a grid of {size} points, more than {MAX_UNBUDGETED_GRID}: "
+            "narrow the grid with --set (lr=1e-3 fixes, optimizer=sgd,adamw lists), or give "
+            f"--n-trials {size}"
+        ]
+    return []

@@ -1,0 +1,278 @@
+"""One training from its start to its result, whatever kind of model it is.
+
+A worker sees `start`, `step` (one epoch) and `stop`; a class `Model` runs in the shared loop of
+`loop.py`, a user's own function in a thread that waits in `trial.report` between steps.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hpo.errors import SpecError, TrialError
+from hpo.model import FunctionModel, Metrics, Model, Params, Split
+from hpo.registry import ModelRef, load_data, load_model
+from hpo.training import checkpoint
+
+if TYPE_CHECKING:
+    from hpo.training.loop import TrainSettings
+
+SPLIT_SEED = 0
+"""Splits depend on the data set alone, so that studies with other seeds stay comparable."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to train once: plain data, no live objects.
+
+    Attributes:
+        params: all parameters, searched and fixed.
+        purpose: `search` and `confirm` see training and validation data; `retrain` trains on
+            both and is tested once.
+        settings: precision, accumulate, grad_clip, patience.
+        checkpoint: folder to go on from, and to leave checkpoints in; None: neither.
+        checkpoint_s: seconds between two checkpoints, at least.
+    """
+
+    ref: ModelRef
+    params: Mapping[str, Any]
+    data: str
+    seed: int
+    epochs: int
+    purpose: str = "search"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str | None = None
+    checkpoint_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One epoch's outcome.  `metrics` may be empty on the last step of a function."""
+
+    metrics: Metrics
+    finished: bool
+
+
+class Session(Protocol):
+    """A training under way."""
+
+    history: list[Metrics]
+    """Metrics of the epochs done, those before a restored checkpoint included."""
+
+    @property
+    def best_epoch(self) -> int:
+        """Epoch of the best value, from 0."""
+
+    def step(self) -> Step:
+        """Trains one epoch.  Raises TrialError when the trial cannot go on."""
+
+    def stop(self) -> None:
+        """Ends early and frees what is held."""
+
+    def best(self) -> Metrics:
+        """The metrics of the best epoch, by the model's objective."""
+
+    def test(self) -> Metrics:
+        """Metrics on the test split; only after retraining."""
+
+    def network(self) -> Any:
+        """The trained `nn.Module`, or None if the model gives none."""
+
+    def data_info(self) -> dict[str, Any]:
+        """What `Model.build` was told of the data, and the splits' sizes."""
+
+
+def pick_device() -> str:
+    """The device this process may use: a trial's GPU if it was given one, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "cpu"
+
+
+def start(job: Job, device: str | None = None) -> Session:
+    """Begins a training in this process; data and model code are loaded once per process.
+
+    Raises:
+        SpecError: the model or its data cannot be loaded here.
+        TrialError: the network cannot be built with these parameters.
+    """
+    model = load_model(job.ref)
+    device = device or pick_device()
+    if isinstance(model, FunctionModel):
+        return FunctionSession(model, job, device)
+    return ModelSession(model, job, device)
+
+
+class ModelSession:
+    """A class `Model` in the shared training loop."""
+
+    def __init__(self, model: Model, job: Job, device: str) -> None:
+        from hpo.training.loop import Training, TrainSettings
+
+        data = load_data(model, job.data, SPLIT_SEED)
+        if data is None:
+            raise SpecError(
+                f"data: {job.ref.name!r} names no datasets and its data() gives none: use --data"
+            )
+        self.test_split = data.test if job.purpose == "retrain" else None
+        data = data.for_retraining() if job.purpose == "retrain" else data.for_search()
+        settings = TrainSettings(epochs=job.epochs, seed=job.seed, device=device, **job.settings)
+        self.data = data
+        self.n_test = _n_rows(self.test_split)
+        self.training = Training(model, dict(job.params), data, settings)
+        self.history: list[Metrics] = []
+        self._folder = Path(job.checkpoint) if job.checkpoint else None
+        self._pause_s = job.checkpoint_s
+        self._identity = repr((sorted(job.params.items()), job.seed, job.epochs, job.data))
+        self._saved = time.monotonic()
+        if self._folder is not None and (state := checkpoint.load(self._folder)) is not None:
+            self._restore(model, dict(job.params), settings, state)
+
+    def _restore(
+        self, model: Model, params: dict[str, Any], settings: TrainSettings, state: dict[str, Any]
+    ) -> None:
+        from hpo.training.loop import Training
+
+        if state.get("identity") != self._identity:
+            return
+        try:
+            self.training.load_state(state["training"])
+        except Exception:  # of another version of the model: half restored is worse than afresh
+            self.training = Training(model, params, self.data, settings)
+        else:
+            self.history = list(state["history"])
+
+    def step(self) -> Step:
+        metrics = self.training.run_epoch()
+        self.history.append(metrics)
+        waited = time.monotonic() - self._saved >= self._pause_s
+        if self._folder is not None and waited and not self.training.finished:
+            state = {
+                "identity": self._identity,
+                "history": self.history,
+                "training": self.training.state(),
+            }
+            checkpoint.save(self._folder, len(self.history), state)
+            self._saved = time.monotonic()
+        return Step(metrics, self.training.finished)
+
+    def stop(self) -> None:
+        pass
+
+    @property
+    def best_epoch(self) -> int:
+        return self.training.best_epoch
+
+    def best(self) -> Metrics:
+        return self.history[self.training.best_epoch]
+
+    def test(self) -> Metrics:
+        return self.training.evaluate(self.test_split) if self.test_split is not None else {}
+
+    def network(self) -> Any:
+        return self.training.net
+
+    def data_info(self) -> dict[str, Any]:
+        return {**self.data.info, "n_train": _n_rows(self.data.train), "n_test": self.n_test}
+
+
+class TrialStopped(BaseException):
+    """Raised inside a user's function by `trial.report` when the trial ends early.
+
+    A BaseException, so that the user's own `except Exception` does not swallow it.
+    """
+
+
+class FunctionSession:
+    """A user's `train(trial)` in a thread; each `trial.report` is one step."""
+
+    def __init__(self, model: FunctionModel, job: Job, device: str) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        torch.manual_seed(job.seed)
+        self.params: Params = dict(job.params)
+        self.seed = job.seed
+        self.epochs = job.epochs
+        self.device = device
+        self.objective = model.objective
+        self.history: list[Metrics] = []
+        self._reports: queue.SimpleQueue[Metrics | BaseException | None] = queue.SimpleQueue()
+        self._go_on: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._result: Any = None
+        self._thread = threading.Thread(target=self._run, args=(model,), daemon=True)
+
+    def _run(self, model: FunctionModel) -> None:
+        try:
+            self._result = model.function(self)
+            self._reports.put(None)
+        except TrialStopped:
+            pass
+        except BaseException as error:
+            self._reports.put(error)
+
+    def report(self, **metrics: float) -> None:
+        """Reports one epoch's metrics; raises TrialStopped when the trial is to end."""
+        if self.objective.metric not in metrics:
+            raise TrialError(
+                f"report({', '.join(metrics)}) lacks the objective {self.objective.metric!r}"
+            )
+        self._reports.put({name: _as_float(name, value) for name, value in metrics.items()})
+        if not self._go_on.get():
+            raise TrialStopped
+
+    def step(self) -> Step:
+        if self._thread.ident is None:
+            self._thread.start()
+        else:
+            self._go_on.put(True)
+        report = self._reports.get()
+        if isinstance(report, BaseException):
+            raise report
+        if report is None:
+            if not self.history:
+                raise TrialError(f"returned without reporting {self.objective.metric!r}")
+            return Step({}, True)
+        self.history.append(report)
+        return Step(report, False)
+
+    def stop(self) -> None:
+        self._go_on.put(False)
+        self._thread.join(timeout=10)
+
+    @property
+    def best_epoch(self) -> int:
+        # A function's network is what it has at its end, so its last report is its value.
+        return len(self.history) - 1
+
+    def best(self) -> Metrics:
+        return self.history[-1]
+
+    def test(self) -> Metrics:
+        return {n: v for n, v in self.history[-1].items() if n.startswith("test_")}
+
+    def network(self) -> Any:
+        import torch
+
+        return self._result if isinstance(self._result, torch.nn.Module) else None
+
+    def data_info(self) -> dict[str, Any]:
+        return {}
+
+
+def _n_rows(split: Split | None) -> int:
+    return len(split[0]) if split else 0
+
+
+def _as_float(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TrialError(f"reported {name}={value!r}: must be a number") from None

@@ -1,0 +1,126 @@
+"""Convolutional image classifier.  Source: LeCun et al. 1998; blocks after Simonyan 2015."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hpo.model import Classifier, Data, Params, Split
+from hpo.space import Choice, Float, Int, Space
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+_CHUNKS = 4
+"""A batch is augmented in so many parts, each with its own random draw."""
+
+
+class Normalize(nn.Module):
+    """Inputs [B, C, H, W] in 0..1 to zero mean and unit deviation by channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (inputs - self.mean) / self.std
+
+
+def _norm(name: str, channels: int) -> nn.Module:
+    if name == "batch":
+        return nn.BatchNorm2d(channels)
+    if name == "group":
+        groups = next(g for g in (8, 4, 2, 1) if channels % g == 0)
+        return nn.GroupNorm(groups, channels)
+    return nn.Identity()
+
+
+def _block(channels: int, width: int, kernel: int, params: Params) -> list[nn.Module]:
+    """Convolution, halving, norm, activation: [B, channels, H, W] -> [B, width, H/2, W/2]."""
+    return [
+        nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=params["norm"] == "none"),
+        nn.MaxPool2d(2),  # before norm and activation: they cost a quarter then
+        _norm(params["norm"], width),
+        _ACTIVATIONS[params["activation"]](),
+    ]
+
+
+class CNN(Classifier):
+    """Convolutional image classifier: depth, width, kernel, norm, augmentation, optimizer."""
+
+    task = "image classification"
+    datasets = ("digits", "mnist", "fashionmnist", "cifar10", "imagefolder:", "npz:")
+    n_trials = 20
+    epochs = 5
+    timeout_s = 25
+    space = Space(
+        lr=Float(5e-4, 5e-2, log=True, default=5e-3, grid=(1e-3, 5e-3, 2e-2)),
+        optimizer=Choice("adamw", "sgd"),
+        momentum=Float(0.5, 0.98, default=0.9, grid=(0.9,), when={"optimizer": "sgd"}),
+        weight_decay=Float(1e-5, 1e-1, log=True, default=1e-2, grid=(1e-4, 1e-2)),
+        batch_size=Choice(64, 32, 128),
+        schedule=Choice("onecycle", "cosine", "constant"),
+        depth=Int(2, 4, default=2),
+        width=Int(8, 24, log=True, default=16),
+        kernel=Choice(3, 5, 7),
+        norm=Choice("batch", "group", "none"),
+        activation=Choice("relu", "gelu", "silu"),
+        dropout=Float(0.0, 0.5, default=0.0, grid=(0.0, 0.25)),
+        label_smoothing=Float(0.0, 0.2, default=0.0, grid=(0.0, 0.1)),
+        augment=Choice("shift", "affine", "none"),
+        strength=Float(
+            0.03, 0.2, default=0.08, grid=(0.08,), when={"augment": ("shift", "affine")}
+        ),
+    )
+
+    def build(self, params: Params, data: Data) -> nn.Module:
+        """Blocks of growing width, global features, one linear layer: logits [B, n_classes]."""
+        channels, height, width_px = data.info["shape"]
+        layers: list[nn.Module] = [Normalize(data.info["mean"], data.info["std"])]
+        for k in range(params["depth"]):
+            if min(height, width_px) < 2:
+                break
+            width = params["width"] * (2 if k else 1)
+            # Only the first kernel is searched: there it is cheap, later 5 x 5 costs threefold.
+            layers += _block(channels, width, params["kernel"] if k == 0 else 3, params)
+            channels, height, width_px = width, height // 2, width_px // 2
+        if height * width_px > 64:  # keep the head small whatever the images' size
+            layers.append(nn.AdaptiveAvgPool2d(4))
+            height = width_px = 4
+        layers += [
+            nn.Flatten(),
+            nn.Dropout(params["dropout"]),
+            nn.Linear(channels * height * width_px, data.info["n_classes"]),
+        ]
+        return nn.Sequential(*layers)
+
+    def prepare(self, batch: Split, params: Params, generator: torch.Generator) -> Split:
+        """Shifts, or turns and scales, the images; one draw for each quarter of the batch."""
+        if params["augment"] == "none":
+            return batch
+        inputs, targets = batch
+        transform = _augmentation(params["augment"], params["strength"])
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
+            seed = torch.randint(2**31, (1,), generator=generator)
+            torch.manual_seed(int(seed))
+            parts = [transform(part) for part in inputs.chunk(_CHUNKS)]
+        return torch.cat(parts), targets
+
+
+def _augmentation(name: str, strength: float) -> Any:
+    from torchvision.transforms import v2  # takes 2 s, and only who trains needs it
+
+    translate = (strength, strength)
+    if name == "shift":
+        return v2.RandomAffine(degrees=0, translate=translate)
+    bilinear = v2.InterpolationMode.BILINEAR
+    return v2.RandomAffine(
+        degrees=100 * strength,
+        translate=translate,
+        scale=(1 - strength, 1 + strength),
+        interpolation=bilinear,
+    )
