@@ -1,0 +1,1 @@
+"""Remembers studies: the SQL database, and the ledger that writes it."""
