@@ -1,0 +1,1 @@
+"""Executes studies: Ray Tune trials on warm workers, and the driver that feeds them."""

@@ -1,0 +1,299 @@
+"""Carries trials between the ledger and an executor, and counts the budget.  Knows no Ray.
+
+Tune's own OptunaSearch loses states, so nothing of a trial is kept in Tune: the ledger is asked
+for a trial, told each report, and told the end, once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from hpo.errors import TrialError
+from hpo.model import Objective
+from hpo.storage.attempts import FailKind
+from hpo.storage.ledger import Ledger
+from hpo.training.session import Job
+from hpo.tune.limits import Limits
+from hpo.tune.report import REPORT
+
+LOOK_S = 5.0
+_LAST_WAIT_S = 15
+FINISHED = "FINISHED"
+"""Tune's word for a searcher that has no more trials."""
+
+
+class Observer(Protocol):
+    """Who wants to know: the progress display, tests."""
+
+    def trial_started(self, number: int) -> None: ...
+
+    def trial_reported(self, number: int) -> None: ...
+
+    def trial_ended(self, number: int) -> None: ...
+
+
+@dataclass
+class Running:
+    """A trial under way; `started` by `time.monotonic()`."""
+
+    number: int
+    alone: bool
+    checkpoint: Path | None
+    started: float
+
+
+class Bridge:
+    """Carries trials between the ledger and Tune, and counts the budget.
+
+    Args:
+        job: what all trials share.
+        limits: of one trial; one that runs alone may take `max_concurrent` times the memory.
+        n_trials: trials to run now; None: until the search space or the time is used up.
+        total_trials: instead: COMPLETE and PRUNED trials the study is to have, others' included.
+        deadline: `time.monotonic()` after which no trial is started; None: no limit.
+        first: configuration of the first trial, or None.
+        max_retries: further attempts at a configuration whose worker or driver died.
+        checkpoints: folder for checkpoints, or None.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        job: Job,
+        objective: Objective,
+        *,
+        limits: Limits,
+        n_trials: int | None,
+        total_trials: int | None = None,
+        max_concurrent: int,
+        deadline: float | None,
+        first: dict[str, Any] | None,
+        origin: Mapping[str, Any],
+        folder: str,
+        observer: Observer,
+        max_retries: int,
+        checkpoints: Path | None = None,
+    ) -> None:
+        self.ledger = ledger
+        self.job = job
+        self.objective = objective
+        self.limits = limits
+        self.n_left = n_trials
+        self.total = total_trials
+        self.max_concurrent = max_concurrent
+        self.deadline = deadline
+        self.first = first
+        self.origin = origin
+        self.folder = folder
+        self.observer = observer
+        self.max_retries = max_retries
+        self.checkpoints = checkpoints
+        self.interrupted = False
+        self.exhausted = False
+        self.running: dict[str, Running] = {}  # by Tune's trial id
+        self.pruned: set[int] = set()
+        # What earlier runs left counts as a trial of this one; what fails now was counted then.
+        self.again = deque((attempt, True) for attempt in ledger.due_again(max_retries))
+        self._looked = time.monotonic()
+        self.slots: Callable[[], int] | None = None
+        self.broken: Callable[[], str | None] = lambda: None
+        self.give_up: Callable[[str], None] = lambda reason: None
+
+    def finished(self) -> bool:
+        """Whether no further trial will be started, unless one that runs has to be repeated."""
+        out_of_time = self.deadline is not None and time.monotonic() >= self.deadline
+        return self.interrupted or out_of_time or not (self._budget() or self._repeatable())
+
+    def _budget(self) -> bool:
+        if self.exhausted or (self.n_left is not None and self.n_left <= 0):
+            return False
+        return self.total is None or self.total > self._n_counting()
+
+    def _n_counting(self) -> int:
+        """Trials that count towards a total: ended well, or under way at any driver."""
+        counts = self.ledger.counts()
+        return sum(counts.get(state, 0) for state in ("COMPLETE", "PRUNED", "RUNNING"))
+
+    def _repeatable(self) -> bool:
+        return any(not counts or self._budget() for _, counts in self.again)
+
+    def ask(self, trial_id: str) -> dict[str, Any] | str | None:
+        """A Tune config, None for "not now", or FINISHED."""
+        if self.finished():
+            return None if self.running and not self.interrupted else FINISHED
+        if len(self.running) >= self.max_concurrent or any(r.alone for r in self.running.values()):
+            return None
+        if self.again:
+            return self._ask_again(trial_id)
+        asked = self.ledger.ask(self.first, self.origin)
+        self.first = None
+        if asked is None:
+            self.exhausted = True
+            return None if self.running else FINISHED
+        return self._start(trial_id, asked.number, asked.params, alone=False, counted=True)
+
+    def _ask_again(self, trial_id: str) -> dict[str, Any] | None:
+        attempt, counts = self.again[0]
+        if attempt.alone and self.running:
+            return None
+        self.again.popleft()
+        asked = self.ledger.ask(origin=self.origin, attempt=attempt)
+        if asked is None:
+            return None
+        return self._start(
+            trial_id, asked.number, asked.params, alone=attempt.alone, counted=counts
+        )
+
+    def _start(
+        self, trial_id: str, number: int, params: dict[str, Any], *, alone: bool, counted: bool
+    ) -> dict[str, Any]:
+        if counted and self.n_left is not None:
+            self.n_left -= 1
+        checkpoint = None
+        if self.checkpoints is not None:
+            key = hashlib.sha256(self.ledger.meta.space.key(params).encode()).hexdigest()[:16]
+            checkpoint = self.checkpoints / key
+        self.running[trial_id] = Running(number, alone, checkpoint, time.monotonic())
+        self.observer.trial_started(number)
+        limits = self.limits
+        if alone and limits.memory_bytes is not None:
+            limits = replace(limits, memory_bytes=limits.memory_bytes * self.max_concurrent)
+        job = replace(
+            self.job,
+            params={**self.job.params, **params},
+            checkpoint=None if checkpoint is None else str(checkpoint),
+        )
+        return {"job": job, "folder": self.folder, "limits": limits}
+
+    def interrupt(self) -> None:
+        """Starts nothing more and stops what runs; the database is not waited for much longer."""
+        self.interrupted = True
+        self.ledger.patience.hurry(_LAST_WAIT_S)
+
+    def tick(self) -> bool:
+        """Called between events: looks after the lease; True means everything is to stop."""
+        if (problem := self.broken()) is not None:
+            self.give_up(problem)
+        lease = self.ledger.lease
+        if lease is not None and lease.lost:
+            self.interrupted = True
+        now = time.monotonic()
+        if now - self._looked > LOOK_S:
+            self._looked = now
+            if self.slots is not None:
+                self.max_concurrent = self.slots()
+            if lease is not None and lease.me.shared:
+                self._look_after_others()
+        return self.interrupted
+
+    def _look_after_others(self) -> None:
+        """Takes over what drivers that died beside this one left."""
+        if self.ledger.reconcile():
+            known = {attempt.of for attempt, _ in self.again}
+            due = self.ledger.due_again(self.max_retries)
+            self.again += ((attempt, True) for attempt in due if attempt.of not in known)
+
+    def report(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Writes one epoch to the ledger; True means the trial is to stop."""
+        number = self.running[trial_id].number
+        report = json.loads(result[REPORT])
+        metric = self.objective.metric
+        try:
+            for epoch, metrics in enumerate(report.get("restored", ()), start=1):
+                self.ledger.report(number, epoch, metrics.get(metric), prune=False)
+            stop = self.ledger.report(number, report["epoch"], report["metrics"].get(metric))
+        except TrialError as error:
+            self.ledger.fail(number, str(error), None, _attrs(report))
+            return True
+        if stop:
+            self.pruned.add(number)
+        self.observer.trial_reported(number)
+        return stop
+
+    def end(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
+        """Tells the ledger how a trial ended; a trial cut off by an interrupt is left to it."""
+        trial = self.running.pop(trial_id, None)
+        if trial is None:
+            return
+        number = trial.number
+        if error or result is None or REPORT not in result:
+            if self.interrupted:
+                return
+            self._died(trial)
+        elif not self._tell(number, json.loads(result[REPORT])):
+            return
+        again = self._again(trial)
+        if not again and trial.checkpoint is not None:
+            shutil.rmtree(trial.checkpoint, ignore_errors=True)
+        self.observer.trial_ended(number)
+
+    def _died(self, trial: Running) -> None:
+        timeout = self.limits.timeout_s
+        if timeout is not None and time.monotonic() - trial.started >= timeout:
+            reason = f"took more than {timeout:g} s (--trial-timeout): its worker was ended"
+            self.ledger.fail(trial.number, reason, kind="timeout")
+        else:
+            self.ledger.fail(trial.number, "lost: its worker process died", kind="lost")
+
+    def _again(self, trial: Running) -> bool:
+        """Queues the configuration once more if it was cut off."""
+        ended = self.ledger.trial(trial.number)
+        if ended.state.name != "FAIL" or ended.user_attrs.get("fail_kind") not in ("lost", "oom"):
+            return False
+        found = [a for a in self.ledger.due_again(self.max_retries) if a.of == trial.number]
+        self.again += ((attempt, False) for attempt in found)
+        return bool(found)
+
+    def _tell(self, number: int, report: dict[str, Any]) -> bool:
+        """Ends the trial as the worker says; False if it was stopped before it said anything."""
+        attrs = _attrs(report)
+        if "error" in report:
+            kind: FailKind = report["kind"]
+            self.ledger.fail(number, report["error"], report["traceback"], attrs, kind=kind)
+        elif number in self.pruned:
+            self.ledger.prune(number, attrs)
+        elif report["finished"]:
+            self._complete(number, report, attrs)
+        elif self.interrupted:
+            return False
+        else:
+            self.ledger.fail(number, "lost: stopped before its end", None, attrs, kind="lost")
+        return True
+
+    def _complete(self, number: int, report: dict[str, Any], attrs: dict[str, Any]) -> None:
+        metric = self.objective.metric
+        try:
+            if report["metrics"]:
+                self.ledger.report(
+                    number, report["epoch"], report["metrics"].get(metric), prune=False
+                )
+        except TrialError as error:
+            self.ledger.fail(number, str(error), None, attrs)
+            return
+        value = report["best"].get(metric)
+        if value is None:
+            known = ", ".join(report["best"]) or "none"
+            self.ledger.fail(number, f"no metric {metric!r} among: {known}", None, attrs)
+        else:
+            self.ledger.complete(number, value, attrs)
+
+
+def _attrs(report: dict[str, Any]) -> dict[str, Any]:
+    metrics = report.get("best") or report["metrics"]
+    run = {
+        "duration_s": round(report["duration_s"], 3),
+        "worker": report["worker"],
+        "device": report["device"],
+        "epochs": report["epoch"],
+    }
+    if "best_epoch" in report:
+        run["best_epoch"] = report["best_epoch"]
+    return {"metrics": metrics, "run": run} if metrics else {"run": run}

@@ -1,0 +1,231 @@
+"""Runs the search of a study: ledger and sampler on this side, Ray Tune's workers on the other."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import HpoError, SpecError
+from hpo.search import make_pruner, make_sampler
+from hpo.storage.lease import Driver, Lease
+from hpo.storage.ledger import Ledger, StudyMeta, ensure_study
+from hpo.study import ResolvedStudy, StudySpec
+from hpo.training.session import Job
+from hpo.tune.bridge import Bridge, Observer
+from hpo.tune.environment import Resources, ray_problem, resources_now
+from hpo.tune.limits import Limits, fair_share
+from hpo.tune.stop import Stop
+
+_log = logging.getLogger("hpo.tune")
+
+
+@dataclass(frozen=True)
+class SearchEnd:
+    """How a search ended.
+
+    Attributes:
+        signal: the signal that ended it, or None.
+        duration_s: from the first ask to the last tell.
+    """
+
+    signal: int | None
+    duration_s: float
+
+
+@contextlib.contextmanager
+def drive(
+    study: ResolvedStudy, storage: Any, on_wait: Callable[[Driver], None] = lambda driver: None
+) -> Iterator[Ledger]:
+    """Creates the study in the storage or opens it again, as its driver while the context lasts.
+
+    Args:
+        on_wait: called with the driver whose death is being waited for.
+    Raises:
+        SpecError: the study exists and differs in a way that would mix what cannot be mixed, or
+            another driver holds it.
+    """
+    spec = study.spec
+    objective = study.model.objective
+    meta = StudyMeta(
+        model=study.ref.name,
+        metric=objective.metric,
+        direction=objective.direction,
+        space=study.space,
+        data=study.data,
+        epochs=study.epochs,
+        seed=spec.seed,
+        settings={**study.settings(), "sampler": spec.sampler, "fixed": dict(study.fixed)},
+    )
+    budget = spec.total_trials or study.n_trials
+
+    def sampler(n_done: int) -> Any:
+        # Drivers that begin at the same moment are not to draw the same points.
+        offset = int(lease.run, 16) % 2**31 if spec.join else 0
+        return make_sampler(
+            spec.sampler, study.space, spec.seed, n_trials=budget, n_trials_done=n_done + offset
+        )
+
+    pruner = make_pruner(spec.pruner, epochs=study.epochs, n_trials=budget)
+    study_id = ensure_study(storage, study.name, meta)
+    with Lease(storage, study_id, study.name, shared=spec.join, on_wait=on_wait) as lease:
+        ledger = Ledger.create_or_open(storage, study.name, meta, sampler, pruner, lease=lease)
+        ledger.reconcile()
+        yield ledger
+
+
+def n_trials_left(study: ResolvedStudy, ledger: Ledger) -> int | None:
+    """Trials to run now: this many more, or what is missing to the total; None: no limit."""
+    if study.spec.total_trials is None:
+        return study.n_trials
+    counts = ledger.counts()
+    ended = sum(counts.get(state, 0) for state in ("COMPLETE", "PRUNED"))
+    return max(0, study.spec.total_trials - ended)
+
+
+def search(
+    study: ResolvedStudy,
+    ledger: Ledger,
+    resources: Resources,
+    observer: Observer,
+    stop: Stop | None = None,
+) -> SearchEnd:
+    """Runs trials until the budget, the space or the time is used up, or `stop` says so.
+
+    What runs when it is stopped is told FAIL("interrupted"), and tried again by the next run.
+    """
+    started = time.monotonic()
+    spec = study.spec
+    stop = stop or Stop()
+    bridge = Bridge(
+        ledger,
+        job_of(study),
+        study.model.objective,
+        limits=limits_of(spec, resources),
+        n_trials=None if spec.join and spec.total_trials else n_trials_left(study, ledger),
+        total_trials=spec.total_trials if spec.join else None,
+        max_concurrent=resources.max_concurrent,
+        deadline=None if study.timeout is None else started + study.timeout,
+        first=_first(study, ledger),
+        origin=_origin(study),
+        folder=os.getcwd(),
+        observer=observer,
+        max_retries=spec.max_retries,
+        checkpoints=checkpoint_folder(study),
+    )
+
+    def give_up(reason: str) -> None:
+        _log.error("%s: `hpo resume %s` goes on", reason, study.name)
+        stop.force(1)
+
+    bridge.broken, bridge.give_up = ray_problem, give_up
+    if spec.ray_address is not None:  # nodes come and go
+        bridge.slots = lambda: _slots(spec, bridge.max_concurrent)
+    with stop.calls(bridge.interrupt, ledger.abandon), _whole(ledger):
+        if not bridge.finished():
+            _fit(bridge, resources)
+    if ledger.lease is not None and ledger.lease.lost:
+        raise HpoError(f"study {study.name!r}: this driver stopped: {ledger.lease.lost}")
+    return SearchEnd(stop.signal, time.monotonic() - started)
+
+
+def _slots(spec: StudySpec, before: int) -> int:
+    try:
+        return resources_now(spec).max_concurrent
+    except SpecError:  # no node is left, for now
+        return before
+
+
+@contextlib.contextmanager
+def _whole(ledger: Ledger) -> Iterator[None]:
+    """Leaves no trial under way, whatever happens inside."""
+    try:
+        yield
+    finally:
+        ledger.release("interrupted", "interrupted")
+
+
+def checkpoint_folder(study: ResolvedStudy) -> Path:
+    """Where the study's trials leave checkpoints."""
+    return Path(study.spec.output).expanduser().absolute() / study.name / ".checkpoints"
+
+
+def limits_of(spec: StudySpec, resources: Resources) -> Limits:
+    """What one trial may take; on this machine's cores, by default its share of the memory."""
+    memory = None if spec.memory_per_trial is None else int(spec.memory_per_trial)
+    if memory is None and spec.ray_address is None and not resources.gpus_per_trial:
+        memory = fair_share(resources.max_concurrent)
+    return Limits(spec.trial_timeout, memory)
+
+
+def job_of(study: ResolvedStudy) -> Job:
+    """The job all trials share; each adds its own parameters."""
+    return Job(
+        ref=study.ref,
+        params=study.fixed,
+        data=study.data,
+        seed=study.spec.seed,
+        epochs=study.epochs,
+        settings=study.settings(),
+        checkpoint_s=study.spec.checkpoint_every,
+    )
+
+
+def _first(study: ResolvedStudy, ledger: Ledger) -> dict[str, Any] | None:
+    """The model's default configuration, unless switched off, tried already or off the grid."""
+    if not study.spec.default_first or ledger.counts():
+        return None
+    default = study.space.default()
+    if study.spec.sampler == "grid":
+        cells = {study.space.key(cell) for cell in study.space.grid()}
+        return default if study.space.key(default) in cells else None
+    return default
+
+
+def _origin(study: ResolvedStudy) -> dict[str, Any]:
+    packages = ("torch", "optuna", "ray", "hpo-torch")
+    return {
+        "seed": study.spec.seed,
+        "space": study.space.fingerprint(),
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def _fit(bridge: Bridge, resources: Resources) -> None:
+    from ray import tune
+    from ray.tune import CheckpointConfig, RunConfig, TuneConfig
+
+    from hpo.tune.searcher import LedgerScheduler, LedgerSearcher, LedgerStopper
+    from hpo.tune.trainable import TrialWorker
+
+    # The bridge says how many run at once; Tune is not to hold back more than that.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000000"
+    per_trial = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+    scratch = tempfile.mkdtemp(prefix="hpo-tune-")
+    try:
+        tune.Tuner(
+            tune.with_resources(TrialWorker, per_trial),
+            tune_config=TuneConfig(
+                search_alg=LedgerSearcher(bridge),
+                scheduler=LedgerScheduler(bridge),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=RunConfig(
+                name="search",
+                storage_path=scratch,
+                verbose=0,
+                stop=LedgerStopper(bridge),
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

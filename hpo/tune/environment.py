@@ -1,0 +1,298 @@
+"""Starts Ray so that a user's folder, shell and GPUs do not get in its way."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import HpoError, SpecError
+from hpo.study import StudySpec
+from hpo.tune import reaper
+
+_ENVIRONMENT = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPUs sees none
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_memory_monitor_refresh_ms": "0",  # its kills abort the whole study
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver has its own
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # the SQL ledger is the only truth
+    "TUNE_RESULT_DELIM": "/",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+_NODES_S = 60
+_SECRETS = ("HPO_STORAGE", "OPTUNA_STORAGE", "PGPASSWORD", "MYSQL_PWD", "HPO_DASHBOARD_TOKEN")
+_log = logging.getLogger("hpo.tune")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial takes and how many run at once."""
+
+    cpus_per_trial: float
+    gpus_per_trial: float
+    max_concurrent: int
+    cpus: float
+    gpus: float
+
+    def __str__(self) -> str:
+        gpu = f" + {self.gpus_per_trial:g} GPU" if self.gpus_per_trial else ""
+        return (
+            f"{self.max_concurrent} at once, {self.cpus_per_trial:g} core{gpu} each, "
+            f"of {self.cpus:g} cores and {self.gpus:g} GPUs"
+        )
+
+
+def local_gpus() -> int:
+    """GPUs of this machine, without importing torch: what CUDA would show."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([one for one in visible.split(",") if one.strip() not in ("", "-1")])
+    devices = Path("/proc/driver/nvidia/gpus")
+    return len(list(devices.iterdir())) if devices.is_dir() else 0
+
+
+def local_cpus() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def plan_resources(spec: StudySpec, cpus: float, gpus: float) -> Resources:
+    """Divides what there is among trials.
+
+    Args:
+        cpus: cores there are, on this machine or in the cluster.
+        gpus: GPUs there are.
+    Raises:
+        SpecError: a trial asks for more than there is.
+    """
+    gpus_per_trial = spec.gpus_per_trial
+    if gpus_per_trial is None:
+        gpus_per_trial = 1.0 if gpus >= 1 else 0.0
+    problems = []
+    if gpus_per_trial > gpus:
+        problems.append(
+            f"gpus_per_trial: {gpus_per_trial:g} asked for, {gpus:g} found here: "
+            "leave it out or give --gpus-per-trial 0 to train on cores"
+        )
+    if gpus_per_trial > 1 and gpus_per_trial != int(gpus_per_trial):
+        problems.append(
+            f"gpus_per_trial: {gpus_per_trial:g} must be a fraction up to 1 or a whole number"
+        )
+    if spec.cpus_per_trial > cpus:
+        problems.append(
+            f"cpus_per_trial: {spec.cpus_per_trial:g} asked for, {cpus:g} found here: ask for less"
+        )
+    if problems:
+        raise SpecError(problems)
+    slots = int(cpus / spec.cpus_per_trial)
+    if gpus_per_trial:
+        slots = min(slots, int(gpus / gpus_per_trial))
+    slots = max(1, slots)
+    concurrent = min(slots, spec.max_concurrent or slots)
+    return Resources(spec.cpus_per_trial, gpus_per_trial, concurrent, cpus, gpus)
+
+
+@contextlib.contextmanager
+def ray_session(spec: StudySpec) -> Iterator[Resources]:
+    """Connects to a cluster or starts Ray on this machine; stops what it started.
+
+    Raises:
+        SpecError: no cluster at the address, or it lacks what a trial asks for.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if spec.ray_address is None:
+        plan_resources(spec, local_cpus(), local_gpus())  # refuse before anything starts
+    with _cluster(spec.ray_address) if spec.ray_address else _private_ray():
+        import ray
+
+        try:
+            yield _when_there(spec)
+        finally:
+            ray.shutdown()
+
+
+def _when_there(spec: StudySpec) -> Resources:
+    """What the cluster has, once that is enough for a trial: its nodes may still be starting."""
+    deadline = time.monotonic() + (_NODES_S if spec.ray_address else 0)
+    said = False
+    while True:
+        try:
+            return resources_now(spec)
+        except SpecError:
+            if time.monotonic() > deadline:
+                raise
+            if not said:
+                _log.warning("the cluster has no room for a trial yet: waiting for its nodes")
+            said = True
+            time.sleep(1)
+
+
+def resources_now(spec: StudySpec) -> Resources:
+    """What Ray has now, divided among trials.
+
+    Raises:
+        SpecError: not enough for one.
+    """
+    import ray
+
+    total = ray.cluster_resources()
+    return plan_resources(spec, total.get("CPU", 0), total.get("GPU", 0))
+
+
+@contextlib.contextmanager
+def _cluster(address: str) -> Iterator[None]:
+    # Ray prepends the driver's working folder to the workers' path: start from an empty one.
+    with tempfile.TemporaryDirectory(prefix="hpo-ray-") as folder:
+        try:
+            _connect(folder, address=address)
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            reason = str(error).strip().splitlines()[0][:200]
+            raise SpecError(
+                f"ray_address: {address!r}: no Ray cluster there ({reason}): "
+                "start one with `ray start --head`, or leave it out to use this machine"
+            ) from error
+        yield
+
+
+@contextlib.contextmanager
+def _private_ray() -> Iterator[None]:
+    """Ray for this run alone: on loopback, behind a token, in a folder of its own, and gone when
+    the driver is, even if that is killed."""
+    mark = secrets.token_hex(16)
+    # Sockets lie in it, and their paths must be short.
+    short = len(tempfile.gettempdir()) <= 20
+    folder = tempfile.mkdtemp(prefix="hpo-ray-", dir=None if short else "/tmp")
+    token = Path(folder) / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    if "ray" in sys.modules:  # it reads its settings when it is imported
+        _log.warning("ray was imported before: its ports ask for no token, on every address")
+    environment: dict[str, str | None] = {
+        **dict.fromkeys(_SECRETS),  # of a trial's code, and of Ray's logs, no business
+        reaper.VARIABLE: mark,
+        "RAY_AUTH_MODE": "disabled" if "ray" in sys.modules else "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everywhere: listen on loopback only
+    }
+    sweeper = subprocess.Popen(
+        [sys.executable, "-I", "-S", reaper.__file__, mark, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a ctrl-C is not for it
+        env={k: v for k, v in os.environ.items() if k not in (*_SECRETS, reaper.VARIABLE)},
+    )
+    before = {name: os.environ.get(name) for name in environment}
+    _set(environment)
+    try:
+        _connect(
+            folder,
+            address="local",
+            num_cpus=local_cpus(),
+            num_gpus=local_gpus(),
+            include_dashboard=False,
+            runtime_env=_runtime_env(),
+            _node_ip_address="127.0.0.1",
+            _temp_dir=folder,
+        )
+        _set({name: before[name] for name in _SECRETS})
+        yield
+    except (ConnectionError, RuntimeError, OSError) as error:
+        if not _started():
+            raise HpoError(f"Ray did not start on this machine: {error}") from error
+        raise
+    finally:
+        _set(before)
+        assert sweeper.stdin is not None
+        sweeper.stdin.close()
+
+
+def _set(environment: Mapping[str, str | None]) -> None:
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _started() -> bool:
+    import ray
+
+    return bool(ray.is_initialized())
+
+
+def check_address(address: str) -> None:
+    """Whether something listens at a cluster's address; Ray itself would wait for minutes.
+
+    Raises:
+        SpecError: nothing does, or it is none that a driver can use.
+    """
+    if address == "auto":
+        return
+    host, colon, port = address.rpartition(":")
+    if "://" in address or not colon or not host or not port.isdigit():
+        raise SpecError(
+            f"ray_address: {address!r}: write auto, or HOST:PORT of the head as `ray start --head` "
+            "printed it; a driver runs on a node of the cluster"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise SpecError(
+            f"ray_address: {address!r}: no Ray cluster there ({error}): start one with "
+            "`ray start --head`, or leave it out to use this machine"
+        ) from None
+
+
+def ray_problem() -> str | None:
+    """What of this machine's own Ray has died, or None.  Ray itself would wait for it."""
+    from ray._private import worker
+
+    node = worker._global_node
+    processes = getattr(node, "all_processes", None) or {}
+    for name in ("raylet", "gcs_server"):
+        if any(info.process.poll() is not None for info in processes.get(name, ())):
+            return f"Ray's {name} died"
+    return None
+
+
+def _connect(folder: str, **options: Any) -> None:
+    import ray
+    from ray._private import utils
+
+    utils.set_sigterm_handler = lambda handler: None  # signals are the caller's
+    # A worker that dies is told by the ledger, in one line; Tune would print its traceback.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.air").setLevel(logging.CRITICAL)
+    here = Path.cwd()
+    try:
+        os.chdir(folder)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    finally:
+        os.chdir(here)
+
+
+def _runtime_env() -> dict[str, str] | None:
+    """Ray starts workers through bash and does not quote the interpreter's path: do it here."""
+    quoted = shlex.quote(sys.executable)
+    return None if quoted == sys.executable else {"py_executable": quoted}

@@ -1,0 +1,72 @@
+"""What one trial may take of its worker: time and memory.  The kernel enforces both."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a trial.
+
+    Attributes:
+        timeout_s: a trial that takes longer ends with its worker, be it hung inside C code.
+        memory_bytes: memory a worker may take in addition to what it has at the start of its
+            first trial; an allocation beyond fails inside the trial.
+    """
+
+    timeout_s: float | None = None
+    memory_bytes: int | None = None
+
+    def begin(self) -> None:
+        """Called in the worker's main thread when a trial starts."""
+        if self.timeout_s is not None:
+            # The default action ends the process even while Python cannot run.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, self.timeout_s)
+        if self.memory_bytes is not None:
+            self._limit_memory(self.memory_bytes)
+
+    def end(self) -> None:
+        """Called when the trial has ended."""
+        if self.timeout_s is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    @staticmethod
+    def _limit_memory(n_bytes: int) -> None:
+        import resource
+
+        with contextlib.suppress(OSError, ValueError):
+            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+            resource.setrlimit(resource.RLIMIT_DATA, (_own_bytes() + n_bytes, hard))
+
+
+@functools.cache
+def _own_bytes() -> int:
+    """Private writable memory of this worker before its first trial, as RLIMIT_DATA counts it."""
+    import torch  # noqa: F401  (what it takes is not the trial's)
+
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def machine_memory() -> int:
+    """Bytes of memory this process may use: the machine's, or its container's."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            total = min(total, int(Path(file).read_text()))
+    return total
+
+
+def fair_share(n_workers: int) -> int:
+    """Bytes for each worker of this machine, with a tenth (1 GiB at least) left to the rest."""
+    total = machine_memory()
+    return (total - max(2**30, total // 10)) // max(1, n_workers)

@@ -1,0 +1,89 @@
+"""Trains a list of configurations to their end on the same Ray workers: confirming, retraining."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpo.model import Metrics
+from hpo.training.session import Job, start
+from hpo.tune.environment import Resources
+from hpo.tune.report import one_line
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one job came to.
+
+    Attributes:
+        metrics: validation metrics of the best epoch (`confirm`), of the last one (`retrain`).
+        test: test metrics; empty unless the job's purpose is `retrain`.
+        weights: the network as safetensors bytes, for `retrain`; None if there is no network.
+        error: why it failed, or None.
+    """
+
+    metrics: Metrics = field(default_factory=dict)
+    test: Metrics = field(default_factory=dict)
+    weights: bytes | None = field(default=None, repr=False)
+    info: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+def train(job: Job, folder: str) -> Trained:
+    """Runs one job to its end in this process."""
+    if os.path.isdir(folder):
+        os.chdir(folder)
+    try:
+        session = start(job)
+        while not session.step().finished:
+            pass
+        if job.purpose != "retrain":
+            return Trained(metrics=session.best())
+        return Trained(
+            test=session.test(),
+            weights=_weights(session.network()),
+            info=session.data_info(),
+        )
+    except Exception as error:
+        return Trained(error=one_line(error))
+
+
+def _weights(network: Any) -> bytes | None:
+    if network is None:
+        return None
+    from safetensors.torch import save
+
+    # Contiguous copies: tied weights and channels_last layouts are refused by safetensors.
+    state = network.state_dict()
+    return bytes(save({name: t.detach().cpu().contiguous().clone() for name, t in state.items()}))
+
+
+def train_all(jobs: Sequence[Job], resources: Resources) -> Iterator[tuple[int, Trained]]:
+    """Runs jobs side by side; yields (index, result) as they end.
+
+    A worker that dies costs only its job, which is run once more by Ray.
+    """
+    import ray
+
+    remote = ray.remote(
+        num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=1
+    )(train)
+    folder = os.getcwd()
+    waiting = list(enumerate(jobs))
+    running: dict[Any, int] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < resources.max_concurrent:
+                index, job = waiting.pop(0)
+                running[remote.remote(job, folder)] = index
+            done, _ = ray.wait(list(running), num_returns=1)
+            index = running.pop(done[0])
+            try:
+                yield index, ray.get(done[0])
+            except ray.exceptions.RayError as error:
+                yield index, Trained(error=one_line(error))
+    finally:
+        for reference in running:  # an interrupt: leave no training behind
+            ray.cancel(reference, force=True)

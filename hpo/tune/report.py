@@ -1,0 +1,26 @@
+"""What a worker tells the driver.  Knows no Ray, which must not be imported before it is set up."""
+
+from __future__ import annotations
+
+from hpo.errors import SpecError, TrialError
+from hpo.storage.attempts import FailKind
+
+REPORT = "hpo_report"
+"""Key of a Tune result that holds one report as JSON (NaN and infinity included)."""
+
+
+def one_line(error: BaseException) -> str:
+    """Why a trial failed, in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, TrialError | SpecError):
+        return text[:500]
+    if kind_of(error) == "oom":
+        return f"out of memory: {text[:300]}" if text else "out of memory"
+    return f"{type(error).__name__}: {text}"[:500]
+
+
+def kind_of(error: BaseException) -> FailKind:
+    """oom if memory ran out, on the GPU or by the worker's limit, else error."""
+    text = str(error).lower()
+    known = "out of memory" in text or "can't allocate memory" in text or "bad_alloc" in text
+    return "oom" if known or isinstance(error, MemoryError) else "error"

@@ -1,0 +1,65 @@
+"""Tune's side of the bridge: our Searcher, scheduler and stopper, which hold no state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from hpo.tune.bridge import Bridge
+
+
+class _Stateless:
+    """Tune pickles what it is given, connection and password included: give it nothing."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class LedgerSearcher(_Stateless, Searcher):  # type: ignore[misc]
+    """Tune's Searcher: hands out the ledger's trials."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__()
+        self.bridge = bridge
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        return self.bridge.ask(trial_id)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        self.bridge.end(trial_id, result, error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the ledger is the only truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class LedgerScheduler(_Stateless, FIFOScheduler):  # type: ignore[misc]
+    """Tune's scheduler: lets the study's pruner decide after each epoch."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__()
+        self.bridge = bridge
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        stop = self.bridge.report(trial.trial_id, result)
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+
+class LedgerStopper(_Stateless, Stopper):  # type: ignore[misc]
+    """Tune's regular question whether to stop: after a signal, or when the lease is lost."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self.bridge = bridge
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.bridge.tick()

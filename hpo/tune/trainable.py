@@ -1,0 +1,74 @@
+"""The worker's side: a Tune Trainable that stays warm from trial to trial."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import traceback
+from typing import Any
+
+from ray import tune
+
+from hpo.training.session import Job, Session, pick_device, start
+from hpo.tune.limits import Limits
+from hpo.tune.report import REPORT, kind_of, one_line
+
+
+class TrialWorker(tune.Trainable):  # type: ignore[misc]
+    """Trains one trial after another in one process; never raises, so that it is never lost.
+
+    Config: `job`, a `Job`; `folder`, the user's working folder; `limits`, `Limits`.  Each result
+    holds `epoch` (epochs done), `metrics`, `finished`, `duration_s`, `worker`, `device`; the first
+    one after a checkpoint `restored`, the metrics of the epochs before; the last one `best` and
+    `best_epoch`, or `error`, `kind` and `traceback`.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.session: Session | None = None
+        self.job: Job = config["job"]
+        self.limits: Limits = config["limits"]
+        self.started = time.monotonic()
+        self.n_steps = 0
+        if os.path.isdir(config["folder"]):
+            os.chdir(config["folder"])  # a user's own model may open files by relative paths
+        self.limits.begin()
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        report: dict[str, Any] = {}
+        try:
+            if self.session is None:
+                self.session = start(self.job)
+                self.n_steps = len(self.session.history)
+                if self.session.history:
+                    report["restored"] = list(self.session.history)
+            outcome = self.session.step()
+            self.n_steps += bool(outcome.metrics)
+            report |= {"metrics": outcome.metrics, "finished": outcome.finished}
+            if outcome.finished:
+                report["best"] = self.session.best()
+                report["best_epoch"] = self.session.best_epoch
+        except Exception as error:
+            report |= {
+                "metrics": {},
+                "finished": True,
+                "error": one_line(error),
+                "kind": kind_of(error),
+                "traceback": traceback.format_exc(),
+            }
+        report["epoch"] = self.n_steps
+        report["duration_s"] = time.monotonic() - self.started
+        report["worker"] = f"{os.uname().nodename}:{os.getpid()}"
+        report["device"] = pick_device()
+        return {REPORT: json.dumps(report), "done": report["finished"]}
+
+    def cleanup(self) -> None:
+        self.limits.end()
+        if self.session is not None:
+            self.session.stop()
+            self.session = None
