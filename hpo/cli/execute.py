@@ -1,0 +1,213 @@
+"""Carries a study out: search, retraining, summary, exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import ExitStack, redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+from hpo.cli.output import Format, print_json
+from hpo.errors import HpoError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hpo.outcome.retrain import Retrained
+    from hpo.storage.lease import Driver
+    from hpo.storage.ledger import Ledger
+    from hpo.study import ResolvedStudy
+    from hpo.tune.driver import SearchEnd
+    from hpo.tune.stop import Stop
+
+SPEC = "hpo:spec"
+"""Study attribute: the StudySpec of the last run, so that `resume` needs only the name."""
+TARGET = "hpo:target"
+"""Study attribute: trials (COMPLETE + PRUNED) the last run was to reach; None: open."""
+
+
+def execute(
+    study: ResolvedStudy,
+    storage: str | None,
+    form: Format,
+    quiet: bool,
+    *,
+    only_retrain: bool = False,
+) -> None:
+    """Search, retraining, summary; exits 130, 143 or 129 after SIGINT, SIGTERM or SIGHUP."""
+    from hpo.tune.stop import Stop
+
+    with Stop() as stop:
+        try:
+            _carry_out(study, storage, form, _console(quiet), stop, only_retrain=only_retrain)
+        except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
+        if stop.signal is not None:
+            sys.exit(128 + stop.signal)
+
+
+def _carry_out(
+    study: ResolvedStudy,
+    storage: str | None,
+    form: Format,
+    console: Console,
+    stop: Stop,
+    *,
+    only_retrain: bool,
+) -> None:
+    from hpo.cli.progress import StudyProgress
+    from hpo.storage.sql import open_storage, resolve_url
+    from hpo.tune.cluster import check_nodes
+    from hpo.tune.driver import drive, n_trials_left, search
+    from hpo.tune.environment import (
+        check_address,
+        local_cpus,
+        local_gpus,
+        plan_resources,
+        ray_session,
+    )
+
+    if study.spec.ray_address is None:  # refuse what cannot run before anything is created
+        plan_resources(study.spec, local_cpus(), local_gpus())
+        _check_data(study)
+    else:
+        check_address(study.spec.ray_address)
+    url = resolve_url(storage)
+    _tell(console)
+    opened = open_storage(url, create=True)
+    with drive(study, opened, lambda other: _waiting(console, study, other)) as ledger:
+        n_left = n_trials_left(study, ledger)
+        if not only_retrain:
+            _remember(study, ledger, n_left)
+        _announce(study, ledger, url, console)
+        end = None
+        retrained = None
+        show = StudyProgress(console, ledger, n_left, study.timeout)
+        with ExitStack() as stack:
+            # Stdout is the summary's alone: Ray and a user's model print there too.
+            stack.enter_context(redirect_stdout(sys.stderr))
+            with stop.held():
+                resources = stack.enter_context(ray_session(study.spec))
+            stack.callback(stop.hold)  # while Ray is shut down
+            progress = stack.enter_context(show)
+            if study.spec.ray_address is not None:
+                check_nodes(study.data)
+            if not only_retrain:
+                end = search(study, ledger, resources, progress, stop)
+            if (end is None or end.signal is None) and study.spec.retrain:
+                retrained = _retrain(study, ledger, resources, progress)
+        if retrained is not None:
+            _publish(study, ledger, retrained)
+        _summary(study, ledger, url, end, retrained, form)
+        if stop.signal is None and ledger.best() is None:
+            raise HpoError(_nothing_completed(study, ledger))
+
+
+def _tell(console: Console) -> None:
+    """Shows what the service itself has to say: an outage that is waited out, and the like."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            console.print(_safe(record.getMessage()), style="yellow", highlight=False)
+
+    log = logging.getLogger("hpo")
+    log.handlers[:] = [Handler()]
+    log.propagate = False
+
+
+def _waiting(console: Console, study: ResolvedStudy, other: Driver) -> None:
+    console.print(
+        f"[yellow]{_safe(study.name)}: held by {_safe(str(other))}: looking for half a minute "
+        "whether it lives[/yellow]",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _check_data(study: ResolvedStudy) -> None:
+    """Reads a user's own data once here: its errors are the user's, not those of every trial."""
+    from hpo.registry import load_data
+    from hpo.training.session import SPLIT_SEED
+
+    if study.data not in ("digits", "own"):
+        load_data(study.model, study.data, SPLIT_SEED)
+
+
+def _console(quiet: bool) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=quiet)
+
+
+def _remember(study: ResolvedStudy, ledger: Ledger, n_left: int | None) -> None:
+    counts = ledger.counts()
+    ended = counts.get("COMPLETE", 0) + counts.get("PRUNED", 0)
+    update = {"model": study.ref.name, "name": study.name, "join": False}
+    spec = study.spec.model_copy(update=update)
+    ledger.set_attr(SPEC, spec.model_dump(mode="json"))
+    ledger.set_attr(TARGET, None if n_left is None else ended + n_left)
+
+
+def _announce(study: ResolvedStudy, ledger: Ledger, url: str, console: Console) -> None:
+    from hpo.storage.sql import redact
+
+    n_before = sum(ledger.counts().values())
+    more = f", continued after {n_before} trials" if n_before else ""
+    budget = "all of the grid" if study.spec.sampler == "grid" else "until stopped"
+    if study.n_trials or study.spec.total_trials:
+        n = study.n_trials or study.spec.total_trials
+        budget = f"{n} trials" if study.n_trials else f"{n} trials in all"
+    limit = f", {study.timeout:g} s" if study.timeout else ""
+    console.print(
+        f"[bold]{_safe(study.name)}[/bold]: {_safe(study.ref.name)} on {_safe(study.data)}, "
+        f"{study.spec.sampler}, {study.epochs} epochs, {budget}{limit}{more}\n"
+        f"[dim]storage {_safe(redact(url))}[/dim]",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _safe(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _retrain(study: ResolvedStudy, ledger: Ledger, resources: Any, progress: Any) -> Retrained:
+    from hpo.outcome.retrain import retrain
+
+    if ledger.best() is None:
+        raise HpoError(_nothing_completed(study, ledger))
+    return retrain(study, ledger, resources, progress.phase)
+
+
+def _nothing_completed(study: ResolvedStudy, ledger: Ledger) -> str:
+    failed = [t for t in ledger.trials() if t.state.name == "FAIL"]
+    reason = failed[-1].user_attrs.get("fail_reason") if failed else "none was started"
+    return (
+        f"study {study.name!r}: no trial completed ({len(failed)} failed, the last: {reason}): "
+        f"see `hpo trials {study.name} --state fail`"
+    )
+
+
+def _publish(study: ResolvedStudy, ledger: Ledger, retrained: Retrained) -> None:
+    from hpo.web.publish import publish
+
+    publish(study, ledger, retrained)
+
+
+def _summary(
+    study: ResolvedStudy,
+    ledger: Ledger,
+    url: str,
+    end: SearchEnd | None,
+    retrained: Retrained | None,
+    form: Format,
+) -> None:
+    from hpo.cli.summary import print_summary, summarize
+
+    facts = summarize(study, ledger, url, end, retrained)
+    if form is Format.json:
+        print_json(facts)
+    else:
+        print_summary(facts)

@@ -1,0 +1,360 @@
+"""Commands that look: status, studies, trials, best, models, samplers, db, dashboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpo.cli.output import Format, print_json, print_rows
+
+if TYPE_CHECKING:
+    from hpo.storage.ledger import Ledger
+
+
+def _without_password(url: str | None) -> str | None:
+    from hpo.errors import SpecError
+    from hpo.storage.sql import redact
+
+    if url is not None and redact(url) != url:
+        raise SpecError(
+            f"storage: {redact(url)!r}: a password on the command line is in `ps` for all to see: "
+            "put the URL into HPO_STORAGE, or into a file named by HPO_STORAGE_FILE"
+        )
+    return url
+
+
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        help="Database URL without password, or SQLite file; default: HPO_STORAGE, the file named "
+        "by HPO_STORAGE_FILE, OPTUNA_STORAGE, then ./hpo.db.",
+        show_default=False,
+        callback=_without_password,
+    ),
+]
+Form = Annotated[Format, typer.Option("-f", "--format", help="How to print.")]
+StudyName = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
+
+
+def open_study(storage: str | None, name: str) -> Ledger:
+    """The ledger of an existing study."""
+    from hpo.storage.ledger import Ledger
+    from hpo.storage.sql import open_storage, resolve_url
+
+    return Ledger.open(open_storage(resolve_url(storage), create=False), name)
+
+
+def studies(storage: Storage = None, form: Form = Format.table) -> None:
+    """Lists the studies in the storage.
+
+    [dim]Example:  hpo studies -f json[/dim]
+    """
+    from dataclasses import asdict
+
+    from hpo.storage.sql import open_storage, resolve_url
+    from hpo.storage.studies import list_studies
+
+    found = list_studies(open_storage(resolve_url(storage), create=False))
+    rows = []
+    for summary in map(asdict, found):
+        states = summary.pop("n_trials")
+        counts = {state.lower(): n for state, n in states.items()}
+        rows.append({**summary, **counts} if form is Format.json else {**summary, "trials": counts})
+    print_rows(rows, form, title="studies")
+
+
+def status(study: StudyName, storage: Storage = None, form: Form = Format.table) -> None:
+    """Shows how far a study is: trials by state, best so far, what its trials failed of.
+
+    [dim]Example:  hpo status cnn-tpe[/dim]
+    """
+    ledger = open_study(storage, study)
+    counts = ledger.counts()
+    best = ledger.best()
+    failures: dict[str, int] = {}
+    for trial in ledger.trials():
+        if trial.state.name == "FAIL":
+            reason = str(trial.user_attrs.get("fail_reason", "unknown"))
+            failures[reason] = failures.get(reason, 0) + 1
+    facts = {
+        "study": study,
+        "model": ledger.meta.model,
+        "data": ledger.meta.data,
+        "objective": f"{ledger.meta.direction} {ledger.meta.metric}",
+        "driven_by": [str(driver) for driver in ledger.drivers()] or None,
+        "trials": sum(counts.values()),
+        **{state.lower(): n for state, n in counts.items()},
+        "best_trial": best.number if best else None,
+        "best_value": best.value if best else None,
+        "best_params": dict(best.params) if best else None,
+        "retrained": (ledger.attr("hpo:retrained") or {}).get("path"),
+        "failures": failures or None,
+    }
+    _print_facts(facts, form)
+
+
+def _print_facts(facts: dict[str, Any], form: Format) -> None:
+    if form is Format.json:
+        print_json(facts)
+    else:
+        print_rows([{"what": key, "value": value} for key, value in facts.items()], form)
+
+
+def trials(
+    study: StudyName,
+    storage: Storage = None,
+    form: Form = Format.table,
+    state: Annotated[
+        str | None, typer.Option(help="Only this state: complete, pruned, fail, running.")
+    ] = None,
+) -> None:
+    """Lists a study's trials: state, value, parameters, duration, reason of a failure.
+
+    [dim]Example:  hpo trials cnn-tpe --state fail -f csv[/dim]
+    """
+    from hpo.errors import SpecError
+
+    states = ("complete", "pruned", "fail", "running", "waiting")
+    if state is not None and state.lower() not in states:
+        raise SpecError(f"state: {state!r} is unknown: choose from {', '.join(states)}")
+    rows = []
+    for trial in open_study(storage, study).trials():
+        if state is not None and trial.state.name != state.upper():
+            continue
+        run = trial.user_attrs.get("run", {})
+        rows.append(
+            {
+                "trial": trial.number,
+                "state": trial.state.name,
+                "value": trial.value,
+                "epochs": run.get("epochs", len(trial.intermediate_values)),
+                "seconds": run.get("duration_s"),
+                "params": dict(trial.params),
+                "reason": trial.user_attrs.get("fail_reason"),
+            }
+        )
+    print_rows(rows, form, title="trials")
+
+
+def best(
+    study: StudyName,
+    storage: Storage = None,
+    form: Form = Format.table,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best.")] = 1,
+) -> None:
+    """Shows the best completed configurations of a study.
+
+    [dim]Example:  hpo best cnn-tpe --top 5[/dim]
+    """
+    from hpo.errors import HpoError
+
+    ledger = open_study(storage, study)
+    found = ledger.top(top)
+    if not found:
+        raise HpoError(f"study {study!r} has no completed trial yet")
+    confirmed: dict[int, list[float]] = {}
+    for key, value in (ledger.attr("hpo:confirmations") or {}).items():
+        confirmed.setdefault(int(key.partition(":")[0]), []).append(value)
+    rows = [
+        {
+            "trial": trial.number,
+            "value": trial.value,
+            "confirmed": _mean(confirmed.get(trial.number)),
+            "params": dict(trial.params),
+        }
+        for trial in found
+    ]
+    print_rows(rows, form, title=f"best of {study}")
+
+
+def _mean(values: list[float] | None) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+models = typer.Typer(
+    help="Lists the models; `hpo models show cnn` prints one with its space.",
+    invoke_without_command=True,
+)
+
+
+@models.callback()
+def list_models(context: typer.Context, form: Form = Format.table) -> None:
+    """Lists the models of the zoo."""
+    if context.invoked_subcommand is not None:
+        return
+    from hpo.registry import MODELS, find_model, load_model
+
+    rows = []
+    for name in MODELS:
+        model = load_model(find_model(name))
+        rows.append(
+            {
+                "name": name,
+                "task": model.task,
+                "objective": f"{model.objective.direction} {model.objective.metric}",
+                "params": len(model.space),
+                "data": ", ".join(model.datasets),
+                "what": (model.__doc__ or "").strip().partition("\n")[0],
+            }
+        )
+    print_rows(rows, form, title="models")
+
+
+@models.command("show")
+def show_model(
+    name: Annotated[str, typer.Argument(help="cnn, ./mine.py:Net or package.module:Net.")],
+    form: Form = Format.json,
+) -> None:
+    """Prints a model's task, data, objective and search space.
+
+    [dim]Example:  hpo models show cnn -f table[/dim]
+    """
+    from hpo.registry import find_model, load_model
+
+    model = load_model(find_model(name))
+    facts = {
+        "name": name,
+        "task": model.task,
+        "metric": model.objective.metric,
+        "direction": model.objective.direction,
+        "datasets": list(model.datasets),
+        "n_trials": model.n_trials,
+        "epochs": model.epochs,
+        "default": model.space.default(),
+        "space": model.space.to_json(),
+    }
+    _print_facts(facts, form)
+
+
+def samplers(form: Form = Format.table) -> None:
+    """Lists the samplers and pruners that `hpo run` takes.
+
+    [dim]Example:  hpo samplers[/dim]
+    """
+    from hpo.search import PRUNERS, SAMPLERS
+
+    rows = [{"kind": "sampler", "name": n, "what": f.__doc__} for n, f in SAMPLERS.items()]
+    rows += [{"kind": "pruner", "name": n, "what": f.__doc__} for n, f in PRUNERS.items()]
+    print_rows(rows, form)
+
+
+def dashboard(
+    storage: Storage = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
+    output: Annotated[str, typer.Option(help="Folder of the artifacts.")] = "hpo-runs",
+    allow_edits: Annotated[
+        bool, typer.Option("--allow-edits", help="Let the page change and delete studies.")
+    ] = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the token; else HPO_DASHBOARD_TOKEN, else one is made and printed.",
+            show_default=False,
+        ),
+    ] = None,
+    public_name: Annotated[
+        list[str] | None,
+        typer.Option(help="Host name it is used under, behind a proxy. Repeatable."),
+    ] = None,
+) -> None:
+    """Serves the Optuna dashboard over the storage: on loopback and read-only unless told else.
+
+    Beyond loopback it asks for a token, on a login page or as `Authorization: Bearer TOKEN`.
+
+    [dim]Example:  hpo dashboard --port 8081[/dim]
+    """
+    import secrets
+
+    from hpo.storage.sql import resolve_url
+    from hpo.web.dashboard import is_loopback, make_dashboard, serve
+    from hpo.web.publish import store_folder
+
+    token = _token(token_file)
+    made = secrets.token_urlsafe(24) if token is None and not is_loopback(host) else None
+    server = make_dashboard(
+        resolve_url(storage),
+        host,
+        port,
+        store_folder(output),
+        token=token or made,
+        allow_edits=allow_edits,
+        names=public_name or (),
+    )
+    serve(server, host, made)
+
+
+def _token(file: Path | None) -> str | None:
+    """The user's own token.  Never a flag: `ps` shows those."""
+    import os
+
+    from hpo.errors import SpecError
+
+    source, token = "HPO_DASHBOARD_TOKEN", os.environ.get("HPO_DASHBOARD_TOKEN", "")
+    if file is not None:
+        source = f"token_file: {str(file)!r}"
+        try:
+            token = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"{source} cannot be read: {error}") from None
+    elif not token:
+        return None
+    if len(token) < 16 or not token.replace("-", "").replace("_", "").isalnum():
+        raise SpecError(f"{source}: must hold 16 or more letters, digits, '-' or '_'")
+    return token
+
+
+db = typer.Typer(help="Looks at the database behind the studies.", no_args_is_help=True)
+
+
+@db.command("check")
+def db_check(storage: Storage = None, form: Form = Format.table) -> None:
+    """Says where the storage is and whether it can be used; creates nothing.
+
+    [dim]Example:  hpo db check --storage postgresql://me@host/hpo[/dim]
+    """
+    from hpo.storage.sql import open_storage, redact, resolve_url
+    from hpo.storage.studies import list_studies
+
+    url = resolve_url(storage)
+    found = list_studies(open_storage(url, create=False))
+    n_trials = sum(sum(summary.n_trials.values()) for summary in found)
+    _print_facts({"storage": redact(url), "studies": len(found), "trials": n_trials}, form)
+
+
+@db.command("create")
+def db_create(storage: Storage = None) -> None:
+    """Creates the tables, if there are none; `hpo run` does it by itself.
+
+    [dim]Example:  hpo db create --storage postgresql://me@host/hpo[/dim]
+    """
+    from hpo.storage.sql import open_storage, redact, resolve_url
+
+    url = resolve_url(storage)
+    open_storage(url, create=True)
+    print(f"{redact(url)}: ready.")
+
+
+@db.command("upgrade")
+def db_upgrade(storage: Storage = None) -> None:
+    """Brings the database's schema to the installed Optuna's version; make a copy of it before.
+
+    [dim]Example:  hpo db upgrade --storage postgresql://me@host/hpo[/dim]
+    """
+    from hpo.storage.sql import redact, resolve_url, upgrade
+
+    url = resolve_url(storage)
+    before, after = upgrade(url)
+    same = "was up to date" if before == after else f"went from {before} to {after}"
+    print(f"{redact(url)}: the schema {same}.")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this file's commands."""
+    for command in (status, studies, trials, best, samplers, dashboard):
+        app.command(rich_help_panel="Look")(command)
+    app.add_typer(models, name="models", rich_help_panel="Look")
+    app.add_typer(db, name="db", rich_help_panel="Look")

@@ -1,0 +1,259 @@
+"""Commands that act: run, resume, retrain, init."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpo.cli.execute import SPEC, TARGET, execute
+from hpo.cli.inspect import Storage, StudyName, open_study
+from hpo.cli.output import Format, print_json
+from hpo.errors import SpecError
+
+if TYPE_CHECKING:
+    from hpo.storage.ledger import Ledger
+    from hpo.study import ResolvedStudy, StudySpec
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the summary.")]
+Form = Annotated[Format, typer.Option("-f", "--format", help="Summary as table or json.")]
+
+
+def _option(help: str, *names: str, panel: str | None = None) -> Any:
+    return typer.Option(*names, help=help, show_default=False, rich_help_panel=panel)
+
+
+def run(
+    model: Annotated[
+        str | None, _option("cnn, ./mine.py:Net, package.module:Net; see `hpo models`.", "--model")
+    ] = None,
+    study: Annotated[
+        str | None, _option("Ready-made study (cnn-digits) or a TOML file; flags win.", "--study")
+    ] = None,
+    name: Annotated[str | None, _option("The study's name; default MODEL-SAMPLER.")] = None,
+    data: Annotated[
+        str | None, _option("digits, mnist, cifar10, imagefolder:PATH, npz:PATH, ...")
+    ] = None,
+    sampler: Annotated[
+        str | None, _option("grid, random, tpe (default), gp, skopt, cmaes, qmc.", "--sampler")
+    ] = None,
+    pruner: Annotated[str | None, _option("none, median (default), asha, hyperband.")] = None,
+    n_trials: Annotated[int | None, _option("Run this many more trials.", "--n-trials")] = None,
+    total_trials: Annotated[int | None, _option("Run until the study has this many.")] = None,
+    timeout: Annotated[float | None, _option("Start no trial after this many seconds.")] = None,
+    epochs: Annotated[int | None, _option("Epochs of a full training.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        _option("Fix or narrow: lr=1e-3, width=16..64, optimizer=sgd,adamw. Repeatable.", "--set"),
+    ] = None,
+    seed: Annotated[int | None, _option("Seed of sampler and training (default 0).")] = None,
+    default_first: Annotated[
+        bool | None,
+        _option("Try the model's defaults first (on).", "--default-first/--no-default-first"),
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, _option("Trials at once; default: as many as fit.", panel="Resources")
+    ] = None,
+    cpus_per_trial: Annotated[
+        float | None, _option("Cores a trial (default 1).", panel="Resources")
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None,
+        _option("GPUs a trial, fractions too; default 1 if there are any.", panel="Resources"),
+    ] = None,
+    memory_per_trial: Annotated[
+        str | None,
+        _option("Memory a trial may take (4GiB); default: its share.", panel="Resources"),
+    ] = None,
+    ray_address: Annotated[
+        str | None, _option("A Ray cluster (auto, HOST:6379).", panel="Resources")
+    ] = None,
+    trial_timeout: Annotated[
+        float | None, _option("End a trial that takes longer, in seconds.", panel="Faults")
+    ] = None,
+    max_retries: Annotated[
+        int | None, _option("Tries more after a lost worker or driver (3).", panel="Faults")
+    ] = None,
+    checkpoint_every: Annotated[
+        float | None, _option("Seconds between a trial's checkpoints (30).", panel="Faults")
+    ] = None,
+    join: Annotated[
+        bool | None,
+        typer.Option(
+            "--join",
+            help="Drive the study beside other drivers that say so too.",
+            rich_help_panel="Faults",
+        ),
+    ] = None,
+    precision: Annotated[str | None, _option("fp32, bf16, fp16.", panel="Training")] = None,
+    accumulate: Annotated[
+        int | None, _option("Batches a gradient step is summed over.", panel="Training")
+    ] = None,
+    grad_clip: Annotated[float | None, _option("Largest gradient norm.", panel="Training")] = None,
+    patience: Annotated[
+        int | None, _option("Stop after this many epochs without gain.", panel="Training")
+    ] = None,
+    retrain: Annotated[
+        bool | None,
+        _option("Confirm and retrain the best (on).", "--retrain/--no-retrain", panel="Outcome"),
+    ] = None,
+    confirm_top: Annotated[
+        int | None, _option("Configurations to confirm (3).", panel="Outcome")
+    ] = None,
+    confirm_seeds: Annotated[
+        int | None, _option("Fresh seeds for each (3).", panel="Outcome")
+    ] = None,
+    output: Annotated[
+        str | None, _option("Folder for saved models (hpo-runs).", panel="Outcome")
+    ] = None,
+    storage: Storage = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved study; start nothing.")
+    ] = False,
+    form: Form = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Searches a model's hyperparameters, confirms and retrains the best.
+
+    \b
+    [dim]hpo run --model cnn --sampler tpe
+    hpo run --model cnn --n-trials 40 --epochs 16 --set optimizer=adamw
+    hpo run --model ./mine.py:Net --data imagefolder:./photos --timeout 3600
+    hpo run --study cnn-digits --storage postgresql://me@db/hpo[/dim]
+    """
+    from hpo.study import read_study, resolve, spec_from
+
+    flags = {
+        key: value
+        for key, value in locals().items()
+        if key not in ("study", "set_", "storage", "dry_run", "form", "quiet")
+        and not callable(value)
+    }
+    flags["set"] = _settings(set_ or []) or None
+    resolved = resolve(spec_from(read_study(study) if study else {}, flags))
+    _check_output(resolved.spec.output)
+    if dry_run:
+        _dry_run(resolved, storage)
+        return
+    execute(resolved, storage, form, quiet)
+
+
+def _settings(items: list[str]) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    problems = []
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            problems.append(f"set: {item!r}: write NAME=VALUE, NAME=LOW..HIGH or NAME=A,B")
+        settings[name.strip()] = value.strip()
+    if problems:
+        raise SpecError(problems)
+    return settings
+
+
+def _check_output(output: str) -> None:
+    import os
+
+    folder = Path(output).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise SpecError(f"output: {output!r} is a file: name a folder")
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise SpecError(f"output: {output!r} cannot be written: name a folder of your own")
+
+
+def _dry_run(study: ResolvedStudy, storage: str | None) -> None:
+    from hpo.storage.sql import redact, resolve_url
+    from hpo.tune.environment import local_cpus, local_gpus, plan_resources
+
+    facts = study.to_json()
+    facts["storage"] = redact(resolve_url(storage))
+    facts["grid_size"] = study.space.grid_size() if study.spec.sampler == "grid" else None
+    if study.spec.ray_address is None:
+        facts["resources"] = str(plan_resources(study.spec, local_cpus(), local_gpus()))
+    print_json(facts)
+
+
+def resume(
+    study: StudyName,
+    storage: Storage = None,
+    join: Annotated[
+        bool, typer.Option("--join", help="Drive it beside other drivers that say so too.")
+    ] = False,
+    form: Form = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Goes on with a study until the trials it was asked for are there, then retrains.
+
+    [dim]Example:  hpo resume cnn-tpe[/dim]
+    """
+    from hpo.study import resolve
+
+    ledger = open_study(storage, study)
+    spec = _stored_spec(ledger)
+    target = ledger.attr(TARGET)
+    update = {"n_trials": None, "total_trials": target, "join": join}
+    resolved = resolve(spec.model_copy(update=update))
+    execute(resolved, storage, form, quiet)
+
+
+def retrain(
+    study: StudyName,
+    storage: Storage = None,
+    top: Annotated[int | None, _option("Configurations to confirm (3).")] = None,
+    seeds: Annotated[int | None, _option("Fresh seeds for each (3).")] = None,
+    output: Annotated[str | None, _option("Folder for saved models (hpo-runs).")] = None,
+    form: Form = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Confirms a study's best configurations on fresh seeds, retrains the winner, tests it once.
+
+    [dim]Example:  hpo retrain cnn-tpe --top 5 --seeds 5[/dim]
+    """
+    from hpo.study import resolve, spec_from
+
+    stored = _stored_spec(open_study(storage, study)).model_dump()
+    flags = {"confirm_top": top, "confirm_seeds": seeds, "output": output, "retrain": True}
+    resolved = resolve(spec_from(stored, flags))
+    _check_output(resolved.spec.output)
+    execute(resolved, storage, form, quiet, only_retrain=True)
+
+
+def _stored_spec(ledger: Ledger) -> StudySpec:
+    from hpo.study import spec_from
+
+    stored = ledger.attr(SPEC)
+    if not stored:
+        raise SpecError(f"study: {ledger.name!r} was not made by `hpo run`: it holds no settings")
+    return spec_from(stored, {})
+
+
+def init(
+    model: Annotated[str, typer.Argument(help="cnn, ./mine.py:Net or package.module:Net.")],
+    path: Annotated[Path | None, _option("File to write; default MODEL.toml.", "--to")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Writes a commented study file to edit and run.
+
+    [dim]Example:  hpo init cnn && hpo run --study ./cnn.toml[/dim]
+    """
+    from hpo.cli.template import study_toml
+    from hpo.registry import find_model, load_model
+
+    ref = find_model(model)
+    file = path or Path(f"{ref.label}.toml")
+    if file.exists() and not force:
+        raise SpecError(f"to: {str(file)!r} exists: choose another with --to, or give --force")
+    text = study_toml(ref, load_model(ref))
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"to: cannot write {str(file)!r}: {error.strerror}") from None
+    print(f"Wrote {file}. Next: hpo run --study ./{file}")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this file's commands."""
+    for command in (run, resume, retrain, init):
+        app.command(rich_help_panel="Do")(command)

@@ -1,0 +1,157 @@
+"""What a run came to: best configuration, confirmation, test figures, files, next commands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hpo.cli.output import format_params
+
+if TYPE_CHECKING:
+    from hpo.outcome.retrain import Retrained
+    from hpo.storage.ledger import Ledger
+    from hpo.study import ResolvedStudy
+    from hpo.tune.driver import SearchEnd
+
+
+def summarize(
+    study: ResolvedStudy,
+    ledger: Ledger,
+    url: str,
+    end: SearchEnd | None,
+    retrained: Retrained | None,
+) -> dict[str, Any]:
+    """The run's outcome as plain data; `-f json` prints exactly this."""
+    from hpo.storage.sql import redact
+
+    best = ledger.best()
+    facts: dict[str, Any] = {
+        "study": study.name,
+        "model": study.ref.name,
+        "data": study.data,
+        "metric": study.model.objective.metric,
+        "direction": study.model.objective.direction,
+        "storage": redact(url),
+        "interrupted": end is not None and end.signal is not None,
+        "search_s": round(end.duration_s, 1) if end else None,
+        "trials": ledger.counts(),
+        "best": None,
+        "confirmed": None,
+        "test": None,
+        "path": None,
+    }
+    if best is not None:
+        facts["best"] = {"trial": best.number, "value": best.value, "params": dict(best.params)}
+    if retrained is not None:
+        facts["confirmed"] = [
+            {
+                "trial": c.number,
+                "searched": c.searched,
+                "mean": c.mean,
+                "sd": c.sd,
+                "n_seeds": len(c.values),
+                "params": c.params,
+            }
+            for c in retrained.ranking
+        ]
+        facts["test"] = {
+            "n": retrained.n_test,
+            "best": retrained.test,
+            "default": retrained.default_test,
+        }
+        facts["path"] = str(retrained.path)
+    return facts
+
+
+def print_summary(facts: Mapping[str, Any]) -> None:
+    """Prints the outcome for a person."""
+    console = Console(highlight=False, soft_wrap=True)
+    counts = ", ".join(f"{n} {state.lower()}" for state, n in facts["trials"].items() if n)
+    took = f" in {facts['search_s']:.0f} s of search" if facts["search_s"] is not None else ""
+    verb = "interrupted" if facts["interrupted"] else "finished"
+    console.print(f"\n[bold]{escape(facts['study'])}[/bold] {verb}: {counts or 'no trials'}{took}")
+    if facts["best"] is None:
+        console.print("No trial has completed yet.")
+    else:
+        best = facts["best"]
+        console.print(
+            f"Best of the search: trial {best['trial']} with {facts['metric']} "
+            f"{best['value']:.4f}\n  {escape(format_params(best['params']))}"
+        )
+    if facts["confirmed"]:
+        _print_confirmed(console, facts)
+        _print_test(console, facts)
+        console.print(f"Saved: {escape(facts['path'])}")
+    _print_next(console, facts)
+
+
+def _print_confirmed(console: Console, facts: Mapping[str, Any]) -> None:
+    ranking = facts["confirmed"]
+    table = Table(title="Confirmed on fresh seeds", title_justify="left", header_style="bold")
+    for column in ("trial", "search", f"mean of {ranking[0]['n_seeds']}", "sd"):
+        table.add_column(column, justify="right")
+    table.add_column("parameters", overflow="fold")
+    for row in ranking:
+        table.add_row(
+            str(row["trial"]),
+            f"{row['searched']:.4f}",
+            f"{row['mean']:.4f}",
+            f"{row['sd']:.4f}",
+            escape(format_params(row["params"])),
+        )
+    console.print(table)
+    if len(ranking) > 1:
+        gap = abs(ranking[0]["mean"] - ranking[1]["mean"])
+        noise = (ranking[0]["sd"] ** 2 + ranking[1]["sd"] ** 2) ** 0.5 / (
+            ranking[0]["n_seeds"] ** 0.5
+        )
+        if not gap > 2 * noise:
+            console.print("The first two are within noise of each other.")
+
+
+def _print_test(console: Console, facts: Mapping[str, Any]) -> None:
+    from hpo.outcome.artifact import interval_text
+
+    test = facts["test"]
+    if not test["best"]:
+        console.print("No test metrics: this model reports none.")
+        return
+    table = Table(
+        title=f"Test, once, on {test['n']} rows the search never saw"
+        if test["n"]
+        else "Test metrics",
+        title_justify="left",
+        header_style="bold",
+    )
+    for column in ("metric", "best", "default configuration"):
+        table.add_column(column)
+    for name, value in test["best"].items():
+        default = test["default"].get(name)
+        table.add_row(
+            name,
+            interval_text(name, value, test["n"]),
+            "-" if default is None else interval_text(name, default, test["n"]),
+        )
+    console.print(table)
+
+
+def _print_next(console: Console, facts: Mapping[str, Any]) -> None:
+    name = shlex.quote(facts["study"])
+    console.print("[bold]Next[/bold]")
+    if facts["interrupted"]:
+        console.print(f"  hpo resume {name}        # go on where it stopped", markup=False)
+    elif facts["path"] is None and facts["best"] is not None:
+        console.print(
+            f"  hpo retrain {name}       # confirm, retrain and save the best", markup=False
+        )
+    console.print(f"  hpo best {name} --top 5  # the best configurations", markup=False)
+    console.print(f"  hpo trials {name}        # every trial", markup=False)
+    console.print("  hpo dashboard            # look at it in the browser", markup=False)
+    if facts["path"] is not None:
+        code = f"import hpo; print(hpo.load({facts['path']!r}))"
+        console.print(f"  python -c {shlex.quote(code)}", markup=False)
