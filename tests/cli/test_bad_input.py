@@ -1,0 +1,231 @@
+"""Wrong input gets one line with a remedy, exit code 2, and creates nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from hpo.cli import app, main
+
+CASES: dict[str, tuple[list[str], str]] = {
+    "unknown model": (["run", "--model", "cnm"], "did you mean 'cnn'"),
+    "no model": (["run"], "--model"),
+    "missing model file": (["run", "--model", "./nowhere.py:Net"], "no file"),
+    "file without a name": (["run", "--model", "./mine.py"], "write ./mine.py:NAME"),
+    "missing module": (["run", "--model", "nowhere.at.all:Net"], "no module"),
+    "unknown sampler": (["run", "--model", "cnn", "--sampler", "tpee"], "tpe"),
+    "unknown pruner": (["run", "--model", "cnn", "--pruner", "ash"], "asha"),
+    "unknown data": (["run", "--model", "cnn", "--data", "digitz"], "did you mean 'digits'"),
+    "data folder missing": (
+        ["run", "--model", "cnn", "--data", "imagefolder:/no/where"],
+        "nothing at",
+    ),
+    "data that is none": (["run", "--model", "cnn", "--data", "npz:/etc/hostname"], "as .npz"),
+    "form without path": (["run", "--model", "cnn", "--data", "npz"], "npz:PATH"),
+    "unknown study": (["run", "--study", "cnn-digit"], "cnn-digits"),
+    "no trials": (["run", "--model", "cnn", "--n-trials", "0"], "n_trials: 0"),
+    "negative trials": (["run", "--model", "cnn", "--n-trials", "-3"], "n_trials: -3"),
+    "trials not a number": (["run", "--model", "cnn", "--n-trials", "many"], "n-trials"),
+    "two budgets": (
+        ["run", "--model", "cnn", "--n-trials", "3", "--total-trials", "5"],
+        "give one of them",
+    ),
+    "no time": (["run", "--model", "cnn", "--timeout", "0"], "timeout: 0"),
+    "no epochs": (["run", "--model", "cnn", "--epochs", "0"], "epochs: 0"),
+    "negative seed": (["run", "--model", "cnn", "--seed", "-1"], "seed: -1"),
+    "unknown precision": (["run", "--model", "cnn", "--precision", "int3"], "precision"),
+    "no concurrency": (["run", "--model", "cnn", "--max-concurrent", "0"], "max_concurrent"),
+    "too many cores": (["run", "--model", "cnn", "--cpus-per-trial", "4096"], "cpus_per_trial"),
+    "set without value": (["run", "--model", "cnn", "--set", "lr"], "NAME=VALUE"),
+    "set of unknown": (["run", "--model", "cnn", "--set", "lrr=0.1"], "lr"),
+    "set outside": (["run", "--model", "cnn", "--set", "lr=1e9"], "lr"),
+    "set range outside": (["run", "--model", "cnn", "--set", "width=1..100000"], "width"),
+    "set not a choice": (["run", "--model", "cnn", "--set", "optimizer=adamm"], "optimizer"),
+    "grid over continuous": (["run", "--model", "cnn", "--sampler", "grid"], "grid"),
+    "grid over budget": (["run", "--study", "cnn-grid", "--n-trials", "2"], "12"),
+    "name with slash": (["run", "--model", "cnn", "--name", "a/b"], "name"),
+    "name too long": (["run", "--model", "cnn", "--name", "x" * 600], "600"),
+    "name of control characters": (["run", "--model", "cnn", "--name", "a\x07b"], "printable"),
+    "empty name": (["run", "--model", "cnn", "--name", ""], "name"),
+    "database unreachable": (
+        ["run", "--model", "cnn", "--storage", "postgresql://u@127.0.0.1:1/x"],
+        "127.0.0.1",
+    ),
+    "password on the command line": (
+        ["run", "--model", "cnn", "--storage", "postgresql://u:canary-pw@127.0.0.1:1/x"],
+        "HPO_STORAGE",
+    ),
+    "little memory": (["run", "--model", "cnn", "--memory-per-trial", "1MB"], "memory_per_trial"),
+    "no cluster": (["run", "--model", "cnn", "--ray-address", "127.0.0.1:1"], "no Ray cluster"),
+    "a client address": (["run", "--model", "cnn", "--ray-address", "ray://x:1"], "HOST:PORT"),
+    "no trial time": (["run", "--model", "cnn", "--trial-timeout", "0"], "trial_timeout: 0"),
+    "negative retries": (["run", "--model", "cnn", "--max-retries", "-1"], "max_retries: -1"),
+    "dashboard token file": (["dashboard", "--token-file", "/no/where"], "token_file"),
+    "nothing to upgrade": (["db", "upgrade"], "hpo.db"),
+    "storage of unknown kind": (["run", "--model", "cnn", "--storage", "oracle://x/y"], "oracle"),
+    "storage in a missing folder": (
+        ["run", "--model", "cnn", "--storage", "sqlite:////no/such/folder/hpo.db"],
+        "/no/such/folder",
+    ),
+    "output is a file": (["run", "--model", "cnn", "--output", "/etc/hostname"], "output"),
+    "status without storage": (["status", "cnn-tpe"], "no"),
+    "resume without storage": (["resume", "cnn-tpe"], "no"),
+    "best of zero": (["best", "cnn-tpe", "--top", "0"], "top"),
+    "unknown command": (["rnu"], "rnu"),
+    "unknown flag": (["run", "--model", "cnn", "--n-trial", "3"], "n-trial"),
+    "dashboard port": (["dashboard", "--port", "99999999"], "port"),
+}
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+RunCli = Callable[[list[str], Path], Done]
+
+
+@pytest.fixture
+def run_cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> RunCli:
+    """Runs a command in this process, where torch is imported once for all cases."""
+
+    def run(arguments: list[str], folder: Path) -> Done:
+        monkeypatch.chdir(folder)
+        monkeypatch.delenv("HPO_STORAGE", raising=False)
+        monkeypatch.delenv("OPTUNA_STORAGE", raising=False)
+        monkeypatch.setattr(sys, "argv", ["hpo", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capfd.readouterr()
+        return Done(int(end.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_gets_one_line_and_creates_nothing(
+    name: str, tmp_path: Path, run_cli: RunCli
+) -> None:
+    arguments, expected = CASES[name]
+    done = run_cli(arguments, tmp_path)
+    said = done.stderr.strip()
+    assert done.returncode == 2, said or done.stdout
+    assert expected in said
+    assert "Traceback" not in said
+    assert "canary-pw" not in done.stdout + said
+    own = [line for line in said.splitlines() if line.startswith("Error: ")]
+    assert len(own) == 1 or "Usage:" in said  # what typer itself refuses comes in its own frame
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_problem_is_reported_at_once(tmp_path: Path, run_cli: RunCli) -> None:
+    bad = ["--n-trials", "0", "--epochs", "-1", "--sampler", "x", "--name", "a/b"]
+    done = run_cli(["run", "--model", "cnn", *bad], tmp_path)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 4, done.stderr
+
+
+@pytest.mark.skipif(os.path.isdir("/proc/driver/nvidia/gpus"), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_refused_before_anything_starts(
+    tmp_path: Path, run_cli: RunCli
+) -> None:
+    done = run_cli(["run", "--model", "cnn", "--gpus-per-trial", "1"], tmp_path)
+    assert done.returncode == 2
+    assert "gpus_per_trial: 1 asked for, 0 found" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, run_cli: RunCli) -> None:
+    storage = ["--storage", "sqlite:////proc/hpo.db"]
+    done = run_cli(["run", "--model", "cnn", *storage], tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model = 'cnn'\nn_trails = 3", "n_trials"),
+        ("model = 'cnn'\nn_trials = 'x'", "n_trials"),
+        ("model = ", "TOML"),
+        ("model = 'cnn'\n[set]\nwidth = 7777777", "width"),
+        ("n_trials = 3", "--model"),
+    ],
+)
+def test_bad_study_files(text: str, expected: str, tmp_path: Path, run_cli: RunCli) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(text)
+    done = run_cli(["run", "--study", str(file)], tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("class Net: pass", "subclass of hpo.Model"),
+        ("import hpo\nclass Net(hpo.Model): pass", "declares no"),
+        ("1/0", "ZeroDivisionError"),
+        ("import hpo\nclass Net(hpo.Classifier): space = hpo.Space(a=hpo.Int(1, 2))", "--data"),
+        ("import nowhere_to_be_found", "nowhere_to_be_found"),
+        ("import hpo\nclass Nett(hpo.Classifier): space = hpo.Space(a=hpo.Int(1, 2))", "Nett"),
+        (
+            "import hpo\nclass Net(hpo.Classifier):\n"
+            " space = hpo.Space(a=hpo.Float(2, 1), b=hpo.Int(0.5, 3))",
+            "a",
+        ),
+    ],
+)
+def test_bad_model_files(code: str, expected: str, tmp_path: Path, run_cli: RunCli) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(code)
+    done = run_cli(["run", "--model", "./mine.py:Net"], tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "hpo.db").exists()
+
+
+def test_help_is_quick_and_shows_examples(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; start = time.perf_counter()\n"
+        "import hpo.cli\n"
+        "print(time.perf_counter() - start)\n"
+        "print([m for m in ('torch', 'ray', 'pandas', 'optuna', 'sqlalchemy') if m in sys.modules])"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(3)
+    ]
+    seconds = min(float(run.stdout.splitlines()[0]) for run in runs)
+    assert runs[0].stdout.splitlines()[1] == "[]"
+    assert seconds < 0.4  # the fastest of three: the machine may be busy
+
+
+def _commands() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def walk(command: Any, name: str) -> None:
+        for child, sub in getattr(command, "commands", {}).items():
+            walk(sub, f"{name} {child}".strip())
+        if not getattr(command, "commands", {}):
+            found[name] = command
+
+    walk(typer.main.get_command(app), "")
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(_commands()))
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    assert "hpo " in (_commands()[name].help or ""), name

@@ -1,0 +1,48 @@
+"""The house: ready studies resolve, the contracts of imports hold, the README's commands exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpo.cli import app
+from hpo.registry import MODELS, find_model, load_model
+from hpo.study import read_study, ready_studies, resolve, spec_from
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("name", sorted(ready_studies()))
+def test_every_ready_study_resolves(name: str) -> None:
+    assert resolve(spec_from(read_study(name), {})).name == name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_can_be_found_and_started_from(name: str) -> None:
+    model = load_model(find_model(name))
+    assert model.space.validate(model.space.default()) == []
+    assert model.datasets
+
+
+def test_imports_point_down_the_house() -> None:
+    script = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_readme_names_only_commands_and_flags_that_exist() -> None:
+    import typer
+
+    root = typer.main.get_command(app)
+    readme = (ROOT / "README.md").read_text()
+    used = set(re.findall(r"^(?:\.venv/bin/)?hpo ([a-z]+)(.*)$", readme, re.MULTILINE))
+    assert used
+    for command, rest in used:
+        found = root.commands[command]  # type: ignore[attr-defined]
+        known = {o for p in getattr(found, "params", ()) for o in (*p.opts, *p.secondary_opts)}
+        for flag in re.findall(r"(--[a-z-]+)", rest.partition("#")[0]):
+            assert flag in known or hasattr(found, "commands"), (command, flag)
