@@ -81,19 +81,17 @@ def this_service(folder: Path, n: int) -> list[float]:
     """The same through `hpo run`'s own path: ledger, bridge, Tune, warm worker."""
     from hpo.storage.sql import open_storage, resolve_url
     from hpo.study import resolve, spec_from
-    from hpo.tune.driver import open_ledger, search
+    from hpo.tune.driver import drive, search
     from hpo.tune.environment import ray_session
 
     reference = f"{Path(__file__).resolve()}:train"
     spec = spec_from({}, {"model": reference, "n_trials": n + 1, "max_concurrent": 1})
     study = resolve(spec)
-    ledger = open_ledger(
-        study, open_storage(resolve_url(f"sqlite:///{folder}/hpo.db"), create=True)
-    )
+    storage = open_storage(resolve_url(f"sqlite:///{folder}/hpo.db"), create=True)
     clock = _Clock()
-    with ray_session(spec) as resources:
+    with drive(study, storage) as ledger, ray_session(spec) as resources:
         search(study, ledger, resources, clock)
-    states = ledger.counts()
+        states = ledger.counts()
     assert states.get("COMPLETE") == n + 1, states
     return clock.ends
 

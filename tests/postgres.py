@@ -59,6 +59,8 @@ class PostgresServer:
         libraries = package.with_name(f"{package.name}.libs")
         shutil.copytree(libraries, self.folder / libraries.name)
         copy = self.folder / package.name / newest.name
+        copy.parent.mkdir()
+        copy.parent.chmod(0o755)  # whatever the umask is: `hpo`'s own commands tighten it
         return shutil.copytree(newest, copy, symlinks=True) / "bin"
 
     def _call(self, program: str, *arguments: Any) -> None:

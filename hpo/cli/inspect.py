@@ -74,11 +74,6 @@ def status(study: StudyName, storage: Storage = None, form: Form = Format.table)
     ledger = open_study(storage, study)
     counts = ledger.counts()
     best = ledger.best()
-    failures: dict[str, int] = {}
-    for trial in ledger.trials():
-        if trial.state.name == "FAIL":
-            reason = str(trial.user_attrs.get("fail_reason", "unknown"))
-            failures[reason] = failures.get(reason, 0) + 1
     facts = {
         "study": study,
         "model": ledger.meta.model,
@@ -91,7 +86,7 @@ def status(study: StudyName, storage: Storage = None, form: Form = Format.table)
         "best_value": best.value if best else None,
         "best_params": dict(best.params) if best else None,
         "retrained": (ledger.attr("hpo:retrained") or {}).get("path"),
-        "failures": failures or None,
+        "failures": ledger.failures() or None,
     }
     _print_facts(facts, form)
 

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +24,10 @@ from hpo.storage.attempts import (
     due,
     origin_of,
 )
-from hpo.storage.lease import Driver, current_drivers
 from hpo.storage.lock import engine_of, exclusive
 from hpo.storage.meta import META, StudyMeta, meta_of
 from hpo.storage.retry import Patience
+from hpo.storage.view import StudyView
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Ledger", "StudyMeta", "ensure_study"]
 
-_LOOK_S = 10
-"""Who only looks at a study does not wait long for its database."""
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -53,7 +49,7 @@ class Asked:
     params: dict[str, Any]
 
 
-class Ledger:
+class Ledger(StudyView):
     """A study and its rows.  Use `create_or_open` to write, `open` to look."""
 
     def __init__(
@@ -65,18 +61,10 @@ class Ledger:
         lease: Lease | None = None,
         patience: Patience | None = None,
     ) -> None:
-        self.study = study
-        self.storage = storage
-        self.meta = meta
+        super().__init__(study, storage, meta, patience=patience)
         self.lease = lease
-        self.patience = patience or Patience()
         self._running: dict[int, Trial] = {}
         self._n_asked = 0
-
-    @property
-    def name(self) -> str:
-        """The study's name."""
-        return self.study.study_name
 
     @classmethod
     def create_or_open(
@@ -121,23 +109,6 @@ class Ledger:
             )
         )
         return cls(study, storage, meta, lease=lease, patience=patience)
-
-    @classmethod
-    def open(cls, storage: BaseStorage, name: str) -> Ledger:
-        """Opens an existing study to look at it.
-
-        Raises:
-            SpecError: there is none of that name, or it is not one of this service.
-        """
-        import optuna
-
-        names = optuna.get_all_study_names(storage)
-        if name not in names:
-            near = get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "see `hpo studies`"
-            raise SpecError(f"study: no {name!r} in this storage: {hint}")
-        study = optuna.load_study(study_name=name, storage=storage)
-        return cls(study, storage, meta_of(study), patience=Patience(_LOOK_S))
 
     # A trial's life
 
@@ -376,50 +347,6 @@ class Ledger:
         space = self.meta.space
         found = due(self.trials(), space.key, max_retries)
         return [attempt for attempt in found if not space.validate(attempt.params)]
-
-    # Looking
-
-    def trial(self, number: int) -> FrozenTrial:
-        """One trial."""
-        trial_id = self.storage.get_trial_id_from_study_id_trial_number(
-            self.study._study_id, number
-        )
-        return self.storage.get_trial(trial_id)
-
-    def trials(self) -> list[FrozenTrial]:
-        """All trials by number."""
-        return self.patience(lambda: self.study.get_trials(deepcopy=False))
-
-    def counts(self) -> dict[str, int]:
-        """Number of trials by state, only states that occur."""
-        found: dict[str, int] = {}
-        for trial in self.trials():
-            found[trial.state.name] = found.get(trial.state.name, 0) + 1
-        return found
-
-    def top(self, k: int) -> list[FrozenTrial]:
-        """The k best COMPLETE trials of distinct configurations, the best first."""
-        from optuna.trial import TrialState
-
-        sign = -1 if self.meta.direction == "maximize" else 1
-        done = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
-        distinct: dict[str, FrozenTrial] = {}
-        for trial in sorted(done, key=lambda t: (sign * (t.value or 0.0), t.number)):
-            distinct.setdefault(self.meta.space.key(trial.params), trial)
-        return list(distinct.values())[:k]
-
-    def best(self) -> FrozenTrial | None:
-        """The best COMPLETE trial, or None."""
-        found = self.top(1)
-        return found[0] if found else None
-
-    def drivers(self) -> list[Driver]:
-        """Drivers that have not signed off; one may have died."""
-        return current_drivers(self.storage, self.study._study_id)
-
-    def attr(self, key: str) -> Any:
-        """A study attribute, or None."""
-        return self.study.user_attrs.get(key)
 
     def set_attr(self, key: str, value: Any) -> None:
         """Stores a study attribute, JSON-able."""

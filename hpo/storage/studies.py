@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from hpo.storage.aggregates import Totals, totals
 from hpo.storage.ledger import Ledger
 from hpo.storage.meta import META
 
@@ -28,22 +28,21 @@ class StudySummary:
 
 def list_studies(storage: BaseStorage) -> list[StudySummary]:
     """All studies in the storage, also those of plain Optuna, by name."""
+    by_study = totals(storage)
     found = []
     for study in storage.get_all_studies():
-        trials = storage.get_all_trials(study._study_id, deepcopy=False)
-        sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
+        known = by_study.get(study._study_id, Totals({}))
         one = len(study.directions) == 1
-        values = [t.values[0] for t in trials if one and t.state.name == "COMPLETE" and t.values]
-        starts = [t.datetime_start for t in trials if t.datetime_start]
+        maximize = study.directions[0].name == "MAXIMIZE"
         meta = study.user_attrs.get(META)
         found.append(
             StudySummary(
                 name=study.study_name,
                 model=str(meta.get("model", "-")) if isinstance(meta, dict) else "-",
                 direction=study.directions[0].name.lower(),
-                n_trials=dict(Counter(t.state.name for t in trials)),
-                best=min(values, key=lambda value: sign * value) if values else None,
-                started=min(starts) if starts else None,
+                n_trials=known.n_trials,
+                best=(known.highest if maximize else known.lowest) if one else None,
+                started=known.started,
             )
         )
     return sorted(found, key=lambda s: s.name)

@@ -6,6 +6,7 @@ kept, so that a file cut off by a full disk or a power cut leaves the one before
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -37,7 +38,8 @@ def save(folder: Path, epoch: int, state: dict[str, Any]) -> None:
             old.unlink(missing_ok=True)
     except OSError as error:
         _log.warning("checkpoint: cannot write %s: %s", path, error.strerror)
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
 
 
 def load(folder: Path) -> dict[str, Any] | None:

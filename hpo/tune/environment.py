@@ -7,10 +7,12 @@ import logging
 import os
 import secrets
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -193,6 +195,7 @@ def _private_ray() -> Iterator[None]:
         "RAY_AUTH_MODE": "disabled" if "ray" in sys.modules else "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everywhere: listen on loopback only
+        "SPT_NOENV": "1",  # titles of processes are not written over what the reaper reads
     }
     sweeper = subprocess.Popen(
         [sys.executable, "-I", "-S", reaper.__file__, mark, folder],
@@ -287,9 +290,37 @@ def _connect(folder: str, **options: Any) -> None:
     here = Path.cwd()
     try:
         os.chdir(folder)
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        with _sigterm_kept():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     finally:
         os.chdir(here)
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Ray's core takes SIGTERM for itself, and aborts on it: here the caller's handler stays.
+
+    The core is set up in `worker.connect`, after Ray's processes were started: they would inherit
+    a blocked signal.
+    """
+    from ray._private import worker
+
+    original = worker.connect
+
+    def connect(*args: Any, **options: Any) -> Any:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        try:
+            return original(*args, **options)
+        finally:
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+    if threading.current_thread() is threading.main_thread():
+        worker.connect = connect
+    try:
+        yield
+    finally:
+        worker.connect = original
 
 
 def _runtime_env() -> dict[str, str] | None:

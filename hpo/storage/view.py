@@ -1,0 +1,109 @@
+"""A study to look at: its trials, counts, best, drivers.  Changes nothing."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from hpo.errors import SpecError
+from hpo.storage.aggregates import attribute_of_failed, by_value, totals
+from hpo.storage.attempts import REASON
+from hpo.storage.lease import Driver, current_drivers
+from hpo.storage.meta import StudyMeta, meta_of
+from hpo.storage.retry import Patience
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+_LOOK_S = 10
+"""Who only looks at a study does not wait long for its database."""
+
+
+class StudyView:
+    """A study and its rows, for reading."""
+
+    def __init__(
+        self,
+        study: Study,
+        storage: BaseStorage,
+        meta: StudyMeta,
+        *,
+        patience: Patience | None = None,
+    ) -> None:
+        self.study = study
+        self.storage = storage
+        self.meta = meta
+        self.patience = patience or Patience()
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.study.study_name
+
+    @classmethod
+    def open(cls, storage: BaseStorage, name: str) -> Self:
+        """Opens an existing study to look at it.
+
+        Raises:
+            SpecError: there is none of that name, or it is not one of this service.
+        """
+        import optuna
+
+        names = optuna.get_all_study_names(storage)
+        if name not in names:
+            near = get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "see `hpo studies`"
+            raise SpecError(f"study: no {name!r} in this storage: {hint}")
+        study = optuna.load_study(study_name=name, storage=storage)
+        return cls(study, storage, meta_of(study), patience=Patience(_LOOK_S))
+
+    def trial(self, number: int) -> FrozenTrial:
+        """One trial."""
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(
+            self.study._study_id, number
+        )
+        return self.storage.get_trial(trial_id)
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials by number."""
+        return self.patience(lambda: self.study.get_trials(deepcopy=False))
+
+    def counts(self) -> dict[str, int]:
+        """Number of trials by state, only states that occur."""
+        study_id = self.study._study_id
+        found = self.patience(lambda: totals(self.storage, study_id))
+        return found[study_id].n_trials if found else {}
+
+    def failures(self) -> dict[str, int]:
+        """Number of FAIL trials by reason, the most frequent first."""
+        return attribute_of_failed(self.storage, self.study._study_id, REASON)
+
+    def top(self, k: int) -> list[FrozenTrial]:
+        """The k best COMPLETE trials of distinct configurations, the best first."""
+        descending = self.meta.direction == "maximize"
+        study_id = self.study._study_id
+        distinct: dict[str, FrozenTrial] = {}
+        for trial_id in self.patience(
+            lambda: by_value(self.storage, study_id, descending=descending)
+        ):
+            trial = self.patience(partial(self.storage.get_trial, trial_id))
+            distinct.setdefault(self.meta.space.key(trial.params), trial)
+            if len(distinct) == k:
+                break
+        return list(distinct.values())
+
+    def best(self) -> FrozenTrial | None:
+        """The best COMPLETE trial, or None."""
+        found = self.top(1)
+        return found[0] if found else None
+
+    def drivers(self) -> list[Driver]:
+        """Drivers that have not signed off; one may have died."""
+        return current_drivers(self.storage, self.study._study_id)
+
+    def attr(self, key: str) -> Any:
+        """A study attribute, or None."""
+        return self.study.user_attrs.get(key)
