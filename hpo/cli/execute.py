@@ -142,7 +142,8 @@ def _console(quiet: bool) -> Console:
 def _remember(study: ResolvedStudy, ledger: Ledger, n_left: int | None) -> None:
     counts = ledger.counts()
     ended = counts.get("COMPLETE", 0) + counts.get("PRUNED", 0)
-    update = {"model": study.ref.name, "name": study.name, "join": False}
+    update: dict[str, Any] = {"model": study.ref.name, "name": study.name}
+    update |= {"join": False, "retry_failed": False}
     spec = study.spec.model_copy(update=update)
     ledger.set_attr(SPEC, spec.model_dump(mode="json"))
     ledger.set_attr(TARGET, None if n_left is None else ended + n_left)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from hpo.storage.ledger import Ledger
     from hpo.study import ResolvedStudy, StudySpec
 
+_LEAST_FREE = 100 * 10**6
+"""Bytes: Ray's session files and a saved model of moderate size."""
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the summary.")]
 Form = Annotated[Format, typer.Option("-f", "--format", help="Summary as table or json.")]
 
@@ -77,6 +80,14 @@ def run(
     ] = None,
     checkpoint_every: Annotated[
         float | None, _option("Seconds between a trial's checkpoints (30).", panel="Faults")
+    ] = None,
+    retry_failed: Annotated[
+        bool | None,
+        typer.Option(
+            "--retry-failed",
+            help="Try again what failed before.",
+            rich_help_panel="Faults",
+        ),
     ] = None,
     join: Annotated[
         bool | None,
@@ -154,6 +165,8 @@ def _settings(items: list[str]) -> dict[str, str]:
 
 def _check_output(output: str) -> None:
     import os
+    import shutil
+    import tempfile
 
     folder = Path(output).expanduser().absolute()
     if folder.exists() and not folder.is_dir():
@@ -161,6 +174,13 @@ def _check_output(output: str) -> None:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
         raise SpecError(f"output: {output!r} cannot be written: name a folder of your own")
+    for field, place in (("output", existing), ("TMPDIR", Path(tempfile.gettempdir()))):
+        free = shutil.disk_usage(place).free
+        if free < _LEAST_FREE:
+            raise SpecError(
+                f"{field}: {str(place)!r} has {free / 1e6:.0f} MB left, and "
+                f"{_LEAST_FREE / 1e6:.0f} MB are needed: make room, or name another folder"
+            )
 
 
 def _dry_run(study: ResolvedStudy, storage: str | None) -> None:
@@ -181,12 +201,22 @@ def resume(
     join: Annotated[
         bool, typer.Option("--join", help="Drive it beside other drivers that say so too.")
     ] = False,
+    retry_failed: Annotated[
+        bool | None,
+        typer.Option(
+            "--retry-failed/--no-retry-failed",
+            help="Try again what failed before; a grid does unless told not to.",
+            show_default=False,
+        ),
+    ] = None,
     form: Form = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """Goes on with a study until the trials it was asked for are there, then retrains.
 
-    [dim]Example:  hpo resume cnn-tpe[/dim]
+    \b
+    [dim]hpo resume cnn-tpe
+    hpo resume cnn-tpe --retry-failed    # after the model's code was mended[/dim]
     """
     from hpo.study import resolve
 
@@ -194,6 +224,7 @@ def resume(
     spec = _stored_spec(ledger)
     target = ledger.attr(TARGET)
     update = {"n_trials": None, "total_trials": target, "join": join}
+    update["retry_failed"] = spec.sampler == "grid" if retry_failed is None else retry_failed
     resolved = resolve(spec.model_copy(update=update))
     execute(resolved, storage, form, quiet)
 

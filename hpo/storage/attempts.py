@@ -43,28 +43,34 @@ def origin_of(trial: FrozenTrial) -> Mapping[str, Any]:
 
 
 def due(
-    trials: Iterable[FrozenTrial], key: Callable[[Mapping[str, Any]], str], max_retries: int
+    trials: Iterable[FrozenTrial],
+    key: Callable[[Mapping[str, Any]], str],
+    max_retries: int,
+    *,
+    all_failed: bool = False,
 ) -> list[Attempt]:
     """Configurations whose last attempt was cut off, and which no other attempt has finished.
 
     An attempt that a signal ended is not held against its configuration; of the others
     `max_retries` more are made, after running out of memory one, alone.
+
+    Args:
+        all_failed: once more each that has only failed, whatever it failed of, however often.
     """
     by_key: dict[str, list[FrozenTrial]] = {}
     for trial in trials:
         if trial.params:
             by_key.setdefault(key(trial.params), []).append(trial)
-    attempts = (_next(list_of_one, max_retries) for list_of_one in by_key.values())
+    attempts = (_next(of_one, max_retries, all_failed) for of_one in by_key.values())
     return sorted((a for a in attempts if a is not None), key=lambda attempt: attempt.of)
 
 
-def _next(attempts: list[FrozenTrial], max_retries: int) -> Attempt | None:
+def _next(attempts: list[FrozenTrial], max_retries: int, all_failed: bool) -> Attempt | None:
     kinds = [t.user_attrs.get(KIND) if t.state.name == "FAIL" else None for t in attempts]
-    if None in kinds or kinds[-1] not in _AGAIN:
-        return None
     n_failed = sum(kind != "interrupted" for kind in kinds)
     n_oom = kinds.count("oom")
-    if n_failed > max_retries or n_oom > min(1, max_retries):
+    used_up = n_failed > max_retries or n_oom > min(1, max_retries)
+    if None in kinds or (not all_failed and (used_up or kinds[-1] not in _AGAIN)):
         return None
     last = attempts[-1]
     return Attempt(dict(last.params), len(attempts) + 1, last.number, alone=n_oom > 0)

@@ -342,10 +342,14 @@ class Ledger(StudyView):
             return False
         return True
 
-    def due_again(self, max_retries: int) -> list[Attempt]:
-        """Configurations that were cut off and are still to be tried, the oldest first."""
+    def due_again(self, max_retries: int, *, all_failed: bool = False) -> list[Attempt]:
+        """Configurations that were cut off and are still to be tried, the oldest first.
+
+        Args:
+            all_failed: and those that failed by themselves.
+        """
         space = self.meta.space
-        found = due(self.trials(), space.key, max_retries)
+        found = due(self.trials(), space.key, max_retries, all_failed=all_failed)
         return [attempt for attempt in found if not space.validate(attempt.params)]
 
     def set_attr(self, key: str, value: Any) -> None:

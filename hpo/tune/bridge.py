@@ -61,6 +61,7 @@ class Bridge:
         deadline: `time.monotonic()` after which no trial is started; None: no limit.
         first: configuration of the first trial, or None.
         max_retries: further attempts at a configuration whose worker or driver died.
+        retry_failed: one more attempt at each that earlier runs left failed.
         checkpoints: folder for checkpoints, or None.
     """
 
@@ -80,6 +81,7 @@ class Bridge:
         folder: str,
         observer: Observer,
         max_retries: int,
+        retry_failed: bool = False,
         checkpoints: Path | None = None,
     ) -> None:
         self.ledger = ledger
@@ -101,7 +103,8 @@ class Bridge:
         self.running: dict[str, Running] = {}  # by Tune's trial id
         self.pruned: set[int] = set()
         # What earlier runs left counts as a trial of this one; what fails now was counted then.
-        self.again = deque((attempt, True) for attempt in ledger.due_again(max_retries))
+        left = ledger.due_again(max_retries, all_failed=retry_failed)
+        self.again = deque((attempt, True) for attempt in left)
         self._looked = time.monotonic()
         self.slots: Callable[[], int] | None = None
         self.broken: Callable[[], str | None] = lambda: None

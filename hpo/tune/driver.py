@@ -119,6 +119,7 @@ def search(
         folder=os.getcwd(),
         observer=observer,
         max_retries=spec.max_retries,
+        retry_failed=spec.retry_failed,
         checkpoints=checkpoint_folder(study),
     )
 

@@ -162,9 +162,11 @@ def send(number: signal.Signals) -> Fault:
 
     def fault(campaign: Campaign) -> None:
         assert campaign.driver is not None
-        time.sleep(campaign.rng.uniform(1.5, 14))  # before, Python itself is still starting
+        time.sleep(campaign.rng.uniform(1.5, 14))
+        # Python itself may still be starting: then nothing was begun, and the system ends it.
+        early = not campaign.log.read_text().rpartition("--- driver")[2].partition("\n")[2]
         campaign.driver.send_signal(number)
-        campaign.end_of_driver((128 + number, 0), timeout_s=30)
+        campaign.end_of_driver((128 + number, 0, *([-number] if early else [])), timeout_s=30)
 
     fault.__doc__ = f"{number.name} to the driver"
     return fault

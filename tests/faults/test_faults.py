@@ -19,7 +19,7 @@ import pytest
 
 from hpo.storage.ledger import Ledger
 from hpo.storage.sql import open_storage
-from tests.faults.campaign import FAULTS, STUDY, Campaign, run
+from tests.faults.campaign import FAULTS, STUDY, WORKLOAD, Campaign, run
 from tests.postgres import PostgresServer
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -215,3 +215,20 @@ def test_a_file_that_is_taken_away_ends_the_run_with_a_reason(tmp_path: Path) ->
     assert "was removed or replaced" in study.log.read_text()
     assert STUDY in study.log.read_text()
     assert study.problems == []
+
+
+def test_a_disk_that_is_nearly_full_is_refused_before_anything_is_made(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [*HPO, "run", "--model", f"{WORKLOAD}:train", "--output", str(small_disk / "runs")],
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "HPO_STORAGE"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "MB left" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["disk"]
+    assert list(small_disk.iterdir()) == []

@@ -29,8 +29,8 @@ def history(*kinds: str, x: float = 0.5, first: int = 0) -> list[FrozenTrial]:
     return trials
 
 
-def again(trials: list[FrozenTrial], max_retries: int = 2) -> list[tuple[int, int, bool]]:
-    found = due(trials, lambda params: str(params["x"]), max_retries)
+def again(trials: list[FrozenTrial], max_retries: int = 2, **how: bool) -> list[tuple[Any, ...]]:
+    found = due(trials, lambda params: str(params["x"]), max_retries, **how)
     return [(a.of, a.number, a.alone) for a in found]
 
 
@@ -65,6 +65,14 @@ def test_no_retries_means_none_but_for_interrupts() -> None:
     assert again(history("lost"), max_retries=0) == []
     assert again(history("oom"), max_retries=0) == []
     assert again(history("interrupted"), max_retries=0) == [(0, 2, False)]
+
+
+@pytest.mark.parametrize("kind", ["error", "timeout", "lost", "oom"])
+def test_whatever_only_failed_is_tried_once_more_on_demand(kind: str) -> None:
+    alone = kind == "oom"
+    assert again(history(*[kind] * 5), all_failed=True) == [(4, 6, alone)]
+    assert again(history(kind, "COMPLETE"), all_failed=True) == []
+    assert again(history(kind, "RUNNING"), all_failed=True) == []
 
 
 def test_configurations_are_told_apart_and_the_oldest_comes_first() -> None:

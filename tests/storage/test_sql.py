@@ -243,7 +243,7 @@ def test_a_missing_driver_is_named_with_its_extra(
     assert f"pip install 'hpo-torch[{extra}]'" in one_line(caught.value)
 
 
-def test_ten_processes_open_an_empty_database_at_once(storage_url: str) -> None:
+def test_twenty_processes_open_an_empty_database_at_once(storage_url: str) -> None:
     code = (
         "import sys, optuna; from hpo.storage.sql import open_storage\n"
         "optuna.create_study(storage=open_storage(sys.argv[1], create=True))"
@@ -252,11 +252,11 @@ def test_ten_processes_open_an_empty_database_at_once(storage_url: str) -> None:
         subprocess.Popen(
             [sys.executable, "-c", code, storage_url], stderr=subprocess.PIPE, text=True
         )
-        for _ in range(10)
+        for _ in range(20)
     ]
     said = [process.communicate(timeout=120)[1] for process in started]
-    assert [process.returncode for process in started] == [0] * 10, said
-    assert len(optuna.get_all_study_names(open_storage(storage_url, create=False))) == 10
+    assert [process.returncode for process in started] == [0] * 20, said
+    assert len(optuna.get_all_study_names(open_storage(storage_url, create=False))) == 20
 
 
 # PostgreSQL, with passwords
