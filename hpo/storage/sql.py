@@ -124,9 +124,10 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
     import sqlite3
 
     import optuna
-    from optuna.storages import RDBStorage
     from optuna.storages._cached_storage import _CachedStorage
     from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+
+    from hpo.storage.bulk import BulkStorage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     shown = redact(url)
@@ -138,7 +139,7 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
         with _schema_lock(url, options, create) as found:
             if not (found or create):
                 raise StorageError(f"storage: no studies yet in {shown}: run `hpo run` first")
-            storage = RDBStorage(_for_optuna(url), engine_kwargs=options)
+            storage = BulkStorage(_for_optuna(url), engine_kwargs=options)
     except (ImportError, NoSuchModuleError):
         extra = _EXTRAS.get(dialect, "postgres")
         raise StorageError(
