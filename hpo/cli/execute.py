@@ -92,9 +92,12 @@ def _carry_out(
             progress = stack.enter_context(show)
             if study.spec.ray_address is not None:
                 check_nodes(study.data)
+            before = ledger.counts()
             if not only_retrain:
                 end = search(study, ledger, resources, progress, stop)
-            if (end is None or end.signal is None) and study.spec.retrain:
+            if end is not None and ledger.counts() == before and _retrained_before(ledger, console):
+                pass
+            elif (end is None or end.signal is None) and study.spec.retrain:
                 retrained = _retrain(study, ledger, resources, progress)
         if retrained is not None:
             _publish(study, ledger, retrained)
@@ -180,6 +183,19 @@ def _retrain(study: ResolvedStudy, ledger: Ledger, resources: Any, progress: Any
     if ledger.best() is None:
         raise HpoError(_nothing_completed(study, ledger))
     return retrain(study, ledger, resources, progress.phase)
+
+
+def _retrained_before(ledger: Ledger, console: Console) -> bool:
+    """Whether the study has its retrained model already, of the trials that there are."""
+    before = ledger.attr("hpo:retrained")
+    if before:
+        console.print(
+            f"No trial was left to run. The retrained model is in {_safe(before['path'])}; "
+            f"`hpo retrain {_safe(ledger.name)}` makes another.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return bool(before)
 
 
 def _nothing_completed(study: ResolvedStudy, ledger: Ledger) -> str:

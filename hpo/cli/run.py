@@ -11,6 +11,7 @@ from hpo.cli.execute import SPEC, TARGET, execute
 from hpo.cli.inspect import Storage, StudyName, open_study
 from hpo.cli.output import Format, print_json
 from hpo.errors import SpecError
+from hpo.tune.stop import sigterm_deferred
 
 if TYPE_CHECKING:
     from hpo.storage.ledger import Ledger
@@ -286,5 +287,6 @@ def init(
 
 def register(app: typer.Typer) -> None:
     """Adds this file's commands."""
-    for command in (run, resume, retrain, init):
-        app.command(rich_help_panel="Do")(command)
+    for command in (run, resume, retrain):
+        app.command(rich_help_panel="Do")(sigterm_deferred()(command))
+    app.command(rich_help_panel="Do")(init)

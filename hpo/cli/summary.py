@@ -44,6 +44,7 @@ def summarize(
         "confirmed": None,
         "test": None,
         "path": None,
+        "load": None,
     }
     if best is not None:
         facts["best"] = {"trial": best.number, "value": best.value, "params": dict(best.params)}
@@ -65,7 +66,19 @@ def summarize(
             "default": retrained.default_test,
         }
         facts["path"] = str(retrained.path)
+        facts["load"] = _load_call(study, retrained)
     return facts
+
+
+def _load_call(study: ResolvedStudy, retrained: Retrained) -> str | None:
+    """The call that gives the network back; None if only the user's function can rebuild it."""
+    from hpo.model import FunctionModel
+    from hpo.registry import MODELS
+
+    if isinstance(study.model, FunctionModel):
+        return None
+    own = "" if study.ref.name in MODELS else f", model={study.ref.name!r}"
+    return f"hpo.load({str(retrained.path)!r}{own})"
 
 
 def print_summary(facts: Mapping[str, Any]) -> None:
@@ -152,6 +165,6 @@ def _print_next(console: Console, facts: Mapping[str, Any]) -> None:
     console.print(f"  hpo best {name} --top 5  # the best configurations", markup=False)
     console.print(f"  hpo trials {name}        # every trial", markup=False)
     console.print("  hpo dashboard            # look at it in the browser", markup=False)
-    if facts["path"] is not None:
-        code = f"import hpo; print(hpo.load({facts['path']!r}))"
-        console.print(f"  python -c {shlex.quote(code)}", markup=False)
+    if facts["load"] is not None:
+        code = f"import hpo; print({facts['load']})"
+        console.print(f"  python -c {shlex.quote(code)}", markup=False, soft_wrap=True)

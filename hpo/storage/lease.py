@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -189,6 +190,7 @@ class Lease:
         return "alive" if moved else "unknown"
 
     def _beat_on(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # it is the main thread's
         table = drivers_table()
         mine = table.update().where(table.c.run == self.me.run).values(beat=table.c.beat + 1)
         while not self._stop.wait(self.beat_s):

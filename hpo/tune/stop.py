@@ -13,6 +13,20 @@ from types import FrameType, TracebackType
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+@contextlib.contextmanager
+def sigterm_deferred() -> Iterator[None]:
+    """SIGTERM waits, until a `Stop` takes over or the context ends.
+
+    Threads that libraries start meanwhile are born deaf to it, so that it always comes to the main
+    thread: when Ray's core starts, another thread would run the core's own handler, which aborts.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
 class Stop:
     """Collects SIGINT, SIGTERM and SIGHUP while its context lasts.
 
@@ -31,6 +45,7 @@ class Stop:
 
     def __enter__(self) -> Stop:
         self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         return self
 
     def __exit__(

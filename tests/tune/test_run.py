@@ -209,6 +209,8 @@ def test_a_strangers_own_class_runs_and_loads(tmp_path: Path) -> None:
         "assert not net.training and len(net) == 3"
     )
     subprocess.run([sys.executable, "-c", code, found["path"]], cwd=tmp_path, check=True)
+    offered = f"import hpo; assert {found['load']}.training is False"
+    subprocess.run([sys.executable, "-c", offered], cwd=tmp_path.parent, check=True)
 
 
 def test_both_workers_are_busy_and_each_trial_has_its_own_process(tmp_path: Path) -> None:
