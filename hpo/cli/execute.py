@@ -102,6 +102,7 @@ def _carry_out(
         if retrained is not None:
             _publish(study, ledger, retrained)
         _summary(study, ledger, url, end, retrained, form)
+        sys.stdout.flush()
         if stop.signal is None and ledger.best() is None:
             raise HpoError(_nothing_completed(study, ledger))
 

@@ -300,27 +300,33 @@ def _connect(folder: str, **options: Any) -> None:
 def _sigterm_kept() -> Iterator[None]:
     """Ray's core takes SIGTERM for itself, and aborts on it: here the caller's handler stays.
 
-    The core is set up in `worker.connect`, after Ray's processes were started: they would inherit
-    a blocked signal.
+    The signal waits while Ray starts, and the threads that start meanwhile never take it; the
+    processes that Ray starts are to take it, as ever.
     """
-    from ray._private import worker
+    from ray._private import services
 
-    original = worker.connect
+    sigterm = [signal.SIGTERM]
+    start_process = services.start_ray_process
 
-    def connect(*args: Any, **options: Any) -> Any:
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    def start_hearing(*args: Any, **options: Any) -> Any:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, sigterm)
         try:
-            return original(*args, **options)
+            return start_process(*args, **options)
         finally:
-            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            signal.pthread_sigmask(signal.SIG_BLOCK, sigterm)
 
-    if threading.current_thread() is threading.main_thread():
-        worker.connect = connect
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    services.start_ray_process = start_hearing
+    signal.pthread_sigmask(signal.SIG_BLOCK, sigterm)
     try:
         yield
     finally:
-        worker.connect = original
+        services.start_ray_process = start_process
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, sigterm)
+
 
 
 def _runtime_env() -> dict[str, str] | None:

@@ -31,7 +31,8 @@ class Stop:
     """Collects SIGINT, SIGTERM and SIGHUP while its context lasts.
 
     The first one calls what `calls` was given; waits for the end of `held`; or else raises
-    KeyboardInterrupt.  The second one ends the process, as does time: Ray may hang.
+    KeyboardInterrupt.  The second one ends the process, as does time: Ray may hang.  What comes
+    after the context finds all done, and a process about to end by itself: it changes nothing.
     """
 
     def __init__(self, limit_s: float = 20) -> None:
@@ -41,10 +42,11 @@ class Stop:
         self._last: Callable[[], object] = lambda: None
         self._held = False
         self._timer: threading.Timer | None = None
-        self._before: dict[int, object] = {}
+        self._over = False
 
     def __enter__(self) -> Stop:
-        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        for number in _SIGNALS:
+            signal.signal(number, self._handle)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         return self
 
@@ -56,10 +58,11 @@ class Stop:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._over = True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._over:
+            return
         if self.signal is not None:
             self.force(128 + self.signal)
         self.signal = number

@@ -27,7 +27,7 @@ def one(name: str, times: int, seed: int) -> tuple[str, list[str]]:
     row = f"| {name} | {times} | {seed} | {campaign.n_drivers} | {campaign.total} | {held} |"
     print(f"{row}  {took:.0f} s", flush=True)
     for problem in campaign.problems:
-        print(f"    {problem[:300]}", flush=True)
+        print(f"    {problem[:2000]}", flush=True)
     return row, campaign.problems
 
 

@@ -97,7 +97,10 @@ class Campaign:
             self.driver.wait()
             return
         if code not in allowed:
-            self.problems.append(f"driver {self.n_drivers} ended with {code}, not {allowed}")
+            said = self.log.read_text().rpartition("--- driver")[2][-1500:]
+            self.problems.append(
+                f"driver {self.n_drivers} ended with {code}, not {allowed}, and said: {said}"
+            )
         self.nothing_stays()
 
     def nothing_stays(self, within_s: float = 20) -> None:
