@@ -105,6 +105,17 @@ def run(
     patience: Annotated[
         int | None, _option("Stop after this many epochs without gain.", panel="Training")
     ] = None,
+    ema: Annotated[
+        float | None, _option("Decay of averaged weights (0.99).", panel="Training")
+    ] = None,
+    checkpoint_gradients: Annotated[
+        bool | None,
+        _option(
+            "Compute activations again instead of keeping them.",
+            "--checkpoint-gradients/--keep-activations",
+            panel="Training",
+        ),
+    ] = None,
     retrain: Annotated[
         bool | None,
         _option("Confirm and retrain the best (on).", "--retrain/--no-retrain", panel="Outcome"),

@@ -83,6 +83,9 @@ class Session(Protocol):
     def network(self) -> Any:
         """The trained `nn.Module`, or None if the model gives none."""
 
+    def files(self) -> dict[str, bytes]:
+        """Pictures and texts to save with the network: file name -> content."""
+
     def data_info(self) -> dict[str, Any]:
         """What `Model.build` was told of the data, and the splits' sizes."""
 
@@ -179,6 +182,9 @@ class ModelSession:
     def network(self) -> Any:
         return self.training.net
 
+    def files(self) -> dict[str, bytes]:
+        return self.training.show(self.test_split) if self.test_split is not None else {}
+
     def data_info(self) -> dict[str, Any]:
         return {**self.data.info, "n_train": _n_rows(self.data.train), "n_test": self.n_test}
 
@@ -262,6 +268,9 @@ class FunctionSession:
         import torch
 
         return self._result if isinstance(self._result, torch.nn.Module) else None
+
+    def files(self) -> dict[str, bytes]:
+        return {}
 
     def data_info(self) -> dict[str, Any]:
         return {}

@@ -21,12 +21,14 @@ class Trained:
         metrics: validation metrics of the best epoch (`confirm`), of the last one (`retrain`).
         test: test metrics; empty unless the job's purpose is `retrain`.
         weights: the network as safetensors bytes, for `retrain`; None if there is no network.
+        files: pictures and texts of what it makes of test rows, for `retrain`.
         error: why it failed, or None.
     """
 
     metrics: Metrics = field(default_factory=dict)
     test: Metrics = field(default_factory=dict)
     weights: bytes | None = field(default=None, repr=False)
+    files: dict[str, bytes] = field(default_factory=dict, repr=False)
     info: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 
@@ -44,6 +46,7 @@ def train(job: Job, folder: str) -> Trained:
         return Trained(
             test=session.test(),
             weights=_weights(session.network()),
+            files=session.files(),
             info=session.data_info(),
         )
     except Exception as error:
