@@ -53,6 +53,7 @@ class StudySpec(BaseModel):
     set: dict[str, str] = Field(default_factory=dict)
 
     cpus_per_trial: float = Field(default=1, gt=0, allow_inf_nan=False)
+    workers_per_trial: int = Field(default=1, ge=1)
     gpus_per_trial: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     max_concurrent: int | None = Field(default=None, ge=1)
     memory_per_trial: ByteSize | None = Field(default=None, ge=64 * 2**20)

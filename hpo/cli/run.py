@@ -65,6 +65,10 @@ def run(
         float | None,
         _option("GPUs a trial, fractions too; default 1 if there are any.", panel="Resources"),
     ] = None,
+    workers_per_trial: Annotated[
+        int | None,
+        _option("Workers that train a trial together, with these each (1).", panel="Resources"),
+    ] = None,
     memory_per_trial: Annotated[
         str | None,
         _option("Memory a trial may take (4GiB); default: its share.", panel="Resources"),

@@ -17,6 +17,7 @@ from hpo.errors import TrialError
 from hpo.model import Data, Metrics, Model, Params, Split
 from hpo.training.optimization import Schedule, make_optimizer
 from hpo.training.precision import Precision
+from hpo.training.ranks import Ranks
 
 State = dict[str, Tensor]
 
@@ -71,7 +72,8 @@ class Player:
 class Training:
     """A network in training on one data set: start, `run_epoch`, stop.
 
-    On a CPU, the same seed gives the same weights, data order and augmentation.
+    On a CPU, the same seed gives the same weights, data order and augmentation.  Where
+    torch.distributed is set up, the ranks train it together (`ranks.py`).
     """
 
     def __init__(self, model: Model, params: Params, data: Data, settings: TrainSettings) -> None:
@@ -91,7 +93,11 @@ class Training:
         if settings.checkpoint_gradients:
             checkpoint_gradients(self.net)
         n_rows = len(data.train[0])
-        self.batch_size = min(int(params.get("batch_size", settings.batch_size)), n_rows)
+        self.ranks = Ranks.here()
+        if self.ranks.rank:  # equal weights, but not the same dropout
+            torch.manual_seed(settings.seed + 7919 * self.ranks.rank)
+        batch_size = int(params.get("batch_size", settings.batch_size))
+        self.batch_size = min(batch_size, n_rows // self.ranks.size) * self.ranks.size
         # The rest of an epoch that fills no batch is left out: another one each epoch.
         self.n_batches = n_rows // self.batch_size
         n_steps = math.ceil(self.n_batches / settings.accumulate) * settings.epochs
@@ -210,6 +216,7 @@ class Training:
         totals = {name: torch.zeros((), device=settings.device) for name in self.players}
         counts = dict.fromkeys(self.players, 0)
         for i, rows in enumerate(torch.split(order, self.batch_size), start=1):
+            rows = self.ranks.share(rows)
             batch = tuple(column[rows] for column in self.train_split)
             batch = self.model.prepare(batch, self.params, self.generator)
             # Equal batches: the mean of their losses is the loss of one large batch.
@@ -227,8 +234,9 @@ class Training:
                     player.schedule.step()
                 if self.averaged is not None:
                     self.averaged.update_parameters(self.net)
+        self.ranks.share_buffers(self.net)
         return {
-            f"train_loss{name and '_'}{name}": float(total) / max(1, counts[name])
+            f"train_loss{name and '_'}{name}": float(self.ranks.mean(total)) / max(1, counts[name])
             for name, total in totals.items()
         }
 
@@ -245,6 +253,7 @@ class Training:
         clip = self.params.get("grad_clip", self.settings.grad_clip)
         self.precision.backward(loss, player.inputs)
         if step:
+            self.ranks.average_gradients(player.parameters())
             self.precision.step(player.optimizer, player.parameters(), clip)
 
     def _layout(self, batch: Split) -> Split:

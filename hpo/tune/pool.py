@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpo.model import Metrics
-from hpo.training.session import Job, start
+from hpo.training.session import Job
+from hpo.tune import group
 from hpo.tune.environment import Resources
 from hpo.tune.report import one_line
 
@@ -38,7 +39,7 @@ def train(job: Job, folder: str) -> Trained:
     if os.path.isdir(folder):
         os.chdir(folder)
     try:
-        session = start(job)
+        session = group.begin(job)
         while not session.step().finished:
             pass
         if job.purpose != "retrain":
