@@ -7,7 +7,7 @@ its metrics.  What all models share (device, precision, schedule, seeds, early s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -22,6 +22,8 @@ Params = Mapping[str, Any]
 Metrics = dict[str, float]
 Split = tuple["Tensor", ...]
 """Tensors of one common first dimension N, usually (inputs [N, ...], targets [N])."""
+ParameterGroup = tuple[Iterable["nn.Parameter"], float]
+"""Parameters of a network, and what their learning rate is multiplied by."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ class Model:
     """Base class of everything that can be tuned.  See `hpo_models/cnn.py` for a full example.
 
     Parameters with these names are used by the training loop if the space declares them: `lr`,
-    `optimizer` (sgd | adam | adamw), `momentum`, `weight_decay`, `batch_size`, `schedule`
-    (constant | cosine | onecycle), `grad_clip`.
+    `optimizer` (sgd | adam | adamw), `momentum`, `beta1`, `beta2`, `weight_decay`, `batch_size`,
+    `schedule` (constant | cosine | onecycle | plateau), `warmup` (share of the steps), `grad_clip`,
+    `ema` (decay of averaged weights).
     """
 
     task: ClassVar[str] = ""
@@ -83,6 +86,8 @@ class Model:
     epochs: ClassVar[int] = 8
     timeout_s: ClassVar[float | None] = None
     """Time given to the search when the user names no budget at all."""
+    additive: ClassVar[bool] = True
+    """Whether a batch's loss is the mean over its rows; not if rows are compared to each other."""
 
     def data(self, seed: int) -> Data | None:
         """The model's own data, for models that need no `--data`; None: use the registry."""
@@ -96,11 +101,36 @@ class Model:
         """One training step's loss, a scalar.  `batch` is on the network's device."""
         raise NotImplementedError(f"{type(self).__name__} must define loss(net, batch, params)")
 
+    def losses(self, net: nn.Module, batch: Split, params: Params) -> Iterator[tuple[str, Tensor]]:
+        """For networks whose parts are trained against each other: (player, loss) in turn.
+
+        After each the player's gradients are taken and its optimizer steps, before the next one is
+        computed.  By default one player, named '', and `loss`.
+        """
+        yield "", self.loss(net, batch, params)
+
+    def players(self, net: nn.Module, params: Params) -> Mapping[str, Sequence[ParameterGroup]]:
+        """The parameters of each player, in groups with a factor for the learning rate."""
+        return {"": [(net.parameters(), 1.0)]}
+
+    def begin_epoch(self, net: nn.Module, progress: float, params: Params) -> None:
+        """Called before each epoch; `progress` is the share of the training that is done, 0..1."""
+
     def evaluate(self, net: nn.Module, batches: Iterable[Split], params: Params) -> Metrics:
         """Metrics of the network in eval mode, without gradients.  Must hold the objective's."""
         raise NotImplementedError(
             f"{type(self).__name__} must define evaluate(net, batches, params)"
         )
+
+    def show(
+        self, net: nn.Module, split: Split, params: Params, info: Mapping[str, Any]
+    ) -> Mapping[str, bytes]:
+        """Pictures and texts of what the retrained network makes of test rows.
+
+        Returns:
+            File name (`samples.png`, `captions.md`) -> content; saved beside the weights.
+        """
+        return {}
 
     def prepare(self, batch: Split, params: Params, generator: torch.Generator) -> Split:
         """Augments a training batch; by default leaves it as it is."""

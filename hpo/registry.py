@@ -25,6 +25,15 @@ from hpo.model import Data, FunctionModel, Model
 
 MODELS: dict[str, str] = {
     "cnn": "hpo_models.cnn:CNN",
+    "rnn": "hpo_models.rnn:RNN",
+    "vae": "hpo_models.vae:VAE",
+    "gan": "hpo_models.gan:GAN",
+    "ssl-image": "hpo_models.ssl_image:SSLImage",
+    "ssl-text": "hpo_models.ssl_text:SSLText",
+    "cross-lingual": "hpo_models.cross_lingual:CrossLingual",
+    "captioner": "hpo_models.captioner:Captioner",
+    "retrieval": "hpo_models.retrieval:Retrieval",
+    "finetune": "hpo_models.finetune:Finetune",
 }
 DATASETS: dict[str, str] = {
     "digits": "hpo_models.datasets.digits:load",
@@ -33,8 +42,14 @@ DATASETS: dict[str, str] = {
     "cifar10": "hpo_models.datasets.torchvision_sets:load_cifar10",
     "imagefolder": "hpo_models.datasets.imagefolder:load",
     "npz": "hpo_models.datasets.npz:load",
+    "surnames": "hpo_models.datasets.surnames:load",
+    "cldr": "hpo_models.datasets.cldr:load",
+    "topics": "hpo_models.datasets.topics:load",
+    "csv": "hpo_models.datasets.csv_texts:load",
+    "icons": "hpo_models.datasets.icons:load",
+    "captions": "hpo_models.datasets.captions:load",
 }
-_NEEDS_PATH = ("imagefolder", "npz")
+_NEEDS_PATH = ("imagefolder", "npz", "csv", "captions")
 _MAX_SOURCE_BYTES = 10_000_000
 
 

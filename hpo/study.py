@@ -53,6 +53,7 @@ class StudySpec(BaseModel):
     set: dict[str, str] = Field(default_factory=dict)
 
     cpus_per_trial: float = Field(default=1, gt=0, allow_inf_nan=False)
+    workers_per_trial: int = Field(default=1, ge=1)
     gpus_per_trial: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     max_concurrent: int | None = Field(default=None, ge=1)
     memory_per_trial: ByteSize | None = Field(default=None, ge=64 * 2**20)
@@ -68,6 +69,8 @@ class StudySpec(BaseModel):
     accumulate: int = Field(default=1, ge=1)
     grad_clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     patience: int | None = Field(default=None, ge=1)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    checkpoint_gradients: bool = False
 
     retrain: bool = True
     confirm_top: int = Field(default=3, ge=1)
@@ -211,7 +214,8 @@ class ResolvedStudy:
 
     def settings(self) -> dict[str, Any]:
         """What a worker needs beside model, params and seed."""
-        keys = ("precision", "accumulate", "grad_clip", "patience")
+        regularized = ("accumulate", "grad_clip", "patience", "ema")
+        keys = ("precision", "checkpoint_gradients", *regularized)
         return {key: getattr(self.spec, key) for key in keys}
 
     def to_json(self) -> dict[str, Any]:

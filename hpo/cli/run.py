@@ -66,6 +66,10 @@ def run(
         float | None,
         _option("GPUs a trial, fractions too; default 1 if there are any.", panel="Resources"),
     ] = None,
+    workers_per_trial: Annotated[
+        int | None,
+        _option("Workers that train a trial together, with these each (1).", panel="Resources"),
+    ] = None,
     memory_per_trial: Annotated[
         str | None,
         _option("Memory a trial may take (4GiB); default: its share.", panel="Resources"),
@@ -105,6 +109,17 @@ def run(
     grad_clip: Annotated[float | None, _option("Largest gradient norm.", panel="Training")] = None,
     patience: Annotated[
         int | None, _option("Stop after this many epochs without gain.", panel="Training")
+    ] = None,
+    ema: Annotated[
+        float | None, _option("Decay of averaged weights (0.99).", panel="Training")
+    ] = None,
+    checkpoint_gradients: Annotated[
+        bool | None,
+        _option(
+            "Compute activations again instead of keeping them.",
+            "--checkpoint-gradients/--keep-activations",
+            panel="Training",
+        ),
     ] = None,
     retrain: Annotated[
         bool | None,

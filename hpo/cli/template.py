@@ -35,6 +35,7 @@ def study_toml(ref: ModelRef, model: Model) -> str:
         '# precision = "bf16"  # fp32, bf16, fp16 (GPU)',
         "# accumulate = 1  # batches a gradient step is summed over",
         "# patience = 5  # stop after this many epochs without gain",
+        "# ema = 0.99  # decay of averaged weights",
         "",
         "confirm_top = 3  # the best are confirmed ...",
         "confirm_seeds = 3  # ... on fresh seeds before one is retrained",

@@ -4,6 +4,7 @@ hpo-runs/STUDY/best/
   weights.safetensors   the network's state
   model.json            everything in `Artifact`
   README.md             the model card
+  *.png, *.md           what it makes of test rows, where the model shows it
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import platform
 import shutil
 import statistics
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -129,9 +131,13 @@ another origin was not measured.
 """
 
 
-def save(artifact: Artifact, weights: bytes | None, folder: Path) -> Path:
+def save(
+    artifact: Artifact, weights: bytes | None, files: Mapping[str, bytes], folder: Path
+) -> Path:
     """Writes `folder/best` (`best-2`, ... if there is one), whole or not at all.
 
+    Args:
+        files: pictures and texts to put beside the weights, by plain name.
     Raises:
         HpoError: the folder cannot be written.
     """
@@ -144,6 +150,8 @@ def save(artifact: Artifact, weights: bytes | None, folder: Path) -> Path:
         _write(draft / CARD, card(artifact).encode())
         if weights is not None:
             _write(draft / WEIGHTS, weights)
+        for name, content in files.items():
+            _write(draft / Path(name).name, content)
         return _publish(draft, folder)
     except OSError as error:
         raise HpoError(f"output: cannot write {str(folder)!r}: {error.strerror}") from error

@@ -71,7 +71,8 @@ def retrain(
         raise HpoError(f"retraining trial {best.number} failed: {results[0].error}")
     default_test = results[-1].test
     artifact = describe(study, ledger, ranking, results[0], default_test, default)
-    path = save(artifact, results[0].weights, Path(study.spec.output).expanduser() / study.name)
+    folder = Path(study.spec.output).expanduser() / study.name
+    path = save(artifact, results[0].weights, results[0].files, folder)
     ledger.set_attr("hpo:retrained", {"path": str(path), "test": results[0].test})
     n_test = int(results[0].info.get("n_test", 0))
     return Retrained(ranking, results[0].test, default_test, n_test, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,10 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.checkpoint import checkpoint
 
-from hpo.errors import SpecError, TrialError
+from hpo.errors import TrialError
 from hpo.model import Data, Metrics, Model, Params, Split
+from hpo.training.optimization import Schedule, make_optimizer
 from hpo.training.precision import Precision
+from hpo.training.ranks import Ranks
 
 State = dict[str, Tensor]
 
@@ -25,6 +30,10 @@ class TrainSettings:
         accumulate: batches whose gradients are summed into one optimizer step.
         grad_clip: largest gradient norm; a searched `grad_clip` wins.
         patience: epochs without a better value before training stops; None: never.
+        ema: decay of an average of the weights, which is what is evaluated and kept (Polyak,
+            Juditsky 1992); a searched `ema` wins; 0 or None: none.
+        checkpoint_gradients: compute activations again in the backward pass instead of keeping
+            them (Chen et al. 2016), in the parts that the network names or its layers.
         batch_size: used if the space has no `batch_size`.
     """
 
@@ -35,61 +44,36 @@ class TrainSettings:
     accumulate: int = 1
     grad_clip: float | None = None
     patience: int | None = None
+    ema: float | None = None
     threads: int = 1
     batch_size: int = 64
     eval_batch_size: int = 512
     channels_last: bool = True
+    checkpoint_gradients: bool = False
 
 
-def make_optimizer(net: nn.Module, params: Params) -> torch.optim.Optimizer:
-    """The optimizer that the parameters name; AdamW at 1e-3 if they name none.
+@dataclass
+class Player:
+    """What one optimizer trains: usually the whole network.
 
-    Raises:
-        SpecError: an unknown optimizer.
+    Attributes:
+        inputs: the parameters that its loss is differentiated for; None: all.
     """
-    name = params.get("optimizer", "adamw")
-    shared = {"lr": params.get("lr", 1e-3), "weight_decay": params.get("weight_decay", 0.0)}
-    if name == "sgd":
-        momentum = float(params.get("momentum", 0.9))
-        return torch.optim.SGD(net.parameters(), **shared, momentum=momentum, nesterov=momentum > 0)
-    if name in ("adam", "adamw"):
-        kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-        return kind(net.parameters(), **shared)
-    raise SpecError(f"optimizer: {name!r} is unknown: choose from sgd, adam, adamw")
 
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    inputs: list[nn.Parameter] | None
 
-def make_schedule(
-    optimizer: torch.optim.Optimizer, params: Params, n_steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning-rate schedule over all optimizer steps.
-
-    `onecycle` warms up over the first 30 % and anneals to nearly zero (Smith 2018); `cosine`
-    anneals from the start (Loshchilov, Hutter 2017).
-
-    Raises:
-        SpecError: an unknown schedule.
-    """
-    name = params.get("schedule", "constant")
-    schedules = torch.optim.lr_scheduler
-    if name == "constant":
-        return schedules.ConstantLR(optimizer, factor=1.0)
-    if name == "cosine":
-        return schedules.CosineAnnealingLR(optimizer, n_steps)
-    if name == "onecycle":
-        momentum = params.get("optimizer") != "sgd" or params.get("momentum", 0.9) > 0
-        return schedules.OneCycleLR(
-            optimizer,
-            max_lr=float(params.get("lr", 1e-3)),
-            total_steps=n_steps,
-            cycle_momentum=momentum and params.get("optimizer") != "sgd",
-        )
-    raise SpecError(f"schedule: {name!r} is unknown: choose from constant, cosine, onecycle")
+    def parameters(self) -> list[nn.Parameter]:
+        """All that the optimizer changes."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
 
 class Training:
     """A network in training on one data set: start, `run_epoch`, stop.
 
-    On a CPU, the same seed gives the same weights, data order and augmentation.
+    On a CPU, the same seed gives the same weights, data order and augmentation.  Where
+    torch.distributed is set up, the ranks train it together (`ranks.py`).
     """
 
     def __init__(self, model: Model, params: Params, data: Data, settings: TrainSettings) -> None:
@@ -98,6 +82,7 @@ class Training:
         torch.manual_seed(settings.seed)
         self.model = model
         self.params = params
+        self.info = data.info
         self.settings = settings
         self.train_split = self._place(data.train)
         self.val_split = self._place(data.val)
@@ -105,18 +90,41 @@ class Training:
         self.net = model.build(params, data).to(settings.device)
         if settings.channels_last and data.train[0].dim() == 4:
             self.net = self.net.to(memory_format=torch.channels_last)
-        self.optimizer = make_optimizer(self.net, params)
+        if settings.checkpoint_gradients:
+            checkpoint_gradients(self.net)
         n_rows = len(data.train[0])
-        self.batch_size = min(int(params.get("batch_size", settings.batch_size)), n_rows)
+        self.ranks = Ranks.here()
+        if self.ranks.rank:  # equal weights, but not the same dropout
+            torch.manual_seed(settings.seed + 7919 * self.ranks.rank)
+        batch_size = int(params.get("batch_size", settings.batch_size))
+        self.batch_size = min(batch_size, n_rows // self.ranks.size) * self.ranks.size
         # The rest of an epoch that fills no batch is left out: another one each epoch.
         self.n_batches = n_rows // self.batch_size
         n_steps = math.ceil(self.n_batches / settings.accumulate) * settings.epochs
-        self.schedule = make_schedule(self.optimizer, params, n_steps)
+        self.players = self._players(n_steps)
+        decay = float(params.get("ema", settings.ema) or 0.0)
+        self.averaged = _averaged(self.net, decay) if decay else None
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.epoch = 0
         self.best_epoch = 0
         self.best_value: float | None = None
         self.best_state: State | None = None
+
+    def _players(self, n_steps: int) -> dict[str, Player]:
+        players = {}
+        groups_of = self.model.players(self.net, self.params)
+        for name, groups in groups_of.items():
+            optimizer = make_optimizer([(list(p), f) for p, f in groups], self.params, name)
+            player = Player(optimizer, Schedule(optimizer, self.params, n_steps), None)
+            if len(groups_of) > 1:  # or else its loss would leave gradients with the others
+                player.inputs = player.parameters()
+            players[name] = player
+        return players
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is evaluated and kept: that of the averaged weights, if there is one."""
+        return self.net if self.averaged is None else self.averaged.module
 
     def _place(self, split: Split) -> Split:
         return tuple(column.to(self.settings.device) for column in split)
@@ -137,16 +145,24 @@ class Training:
         Raises:
             TrialError: the loss is NaN or infinite.
         """
-        loss = self._train()
-        if not math.isfinite(loss):
-            raise TrialError(f"diverged: training loss is {loss} in epoch {self.epoch + 1}")
-        metrics: Metrics = {"train_loss": loss}
+        self.model.begin_epoch(self.net, self.epoch / self.settings.epochs, self.params)
+        metrics = self._train()
+        for name, loss in metrics.items():
+            if not math.isfinite(loss):
+                what = name.replace("_", " ").replace("train", "training")
+                raise TrialError(f"diverged: {what} is {loss} in epoch {self.epoch + 1}")
+        goodness = -sum(metrics.values())
         if len(self.val_split[0]):
             metrics = {**self.evaluate(self.val_split), **metrics}
             self._keep_best(metrics)
+            goodness = self.model.objective.sign * metrics.get(self.model.objective.metric, 0.0)
+        for player in self.players.values():
+            player.schedule.end_epoch(goodness)
         self.epoch += 1
-        if self.finished and self.best_state is not None:
-            self.net.load_state_dict(self.best_state)
+        if self.finished:
+            state = self.best_state or self.evaluated.state_dict()
+            self.net.load_state_dict(state)
+            self.averaged = None
         return metrics
 
     def state(self) -> dict[str, Any]:
@@ -157,8 +173,11 @@ class Training:
             "best_value": self.best_value,
             "best_state": self.best_state,
             "net": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            "players": {
+                name: (player.optimizer.state_dict(), player.schedule.state_dict())
+                for name, player in self.players.items()
+            },
             "scaler": self.precision.scaler.state_dict(),
             "generator": self.generator.get_state(),
             "rng": torch.get_rng_state(),
@@ -172,8 +191,12 @@ class Training:
             Exception: it is of another network or optimizer.
         """
         self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        for name, player in self.players.items():
+            optimizer, schedule = state["players"][name]
+            player.optimizer.load_state_dict(optimizer)
+            player.schedule.load_state_dict(schedule)
         self.precision.scaler.load_state_dict(state["scaler"])
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["rng"])
@@ -184,29 +207,54 @@ class Training:
         self.best_value = state["best_value"]
         self.best_state = state["best_state"]
 
-    def _train(self) -> float:
+    def _train(self) -> Metrics:
+        """One epoch's mean losses: `train_loss`, or `train_loss_PLAYER` of each."""
         settings = self.settings
         self.net.train()
         order = torch.randperm(len(self.train_split[0]), generator=self.generator)
         order = order[: self.n_batches * self.batch_size].to(settings.device)
-        total = torch.zeros((), device=settings.device)
-        clip = self.params.get("grad_clip", settings.grad_clip)
+        totals = {name: torch.zeros((), device=settings.device) for name in self.players}
+        counts = dict.fromkeys(self.players, 0)
         for i, rows in enumerate(torch.split(order, self.batch_size), start=1):
+            rows = self.ranks.share(rows)
             batch = tuple(column[rows] for column in self.train_split)
             batch = self.model.prepare(batch, self.params, self.generator)
-            with self.precision.autocast():
-                loss = self.model.loss(self.net, self._layout(batch), self.params)
             # Equal batches: the mean of their losses is the loss of one large batch.
             last_group = (self.n_batches - 1) // settings.accumulate == (
                 i - 1
             ) // settings.accumulate
             size = self.n_batches % settings.accumulate if last_group else 0
-            self.precision.backward(loss / (size or settings.accumulate))
-            total += loss.detach()  # no .item() here: it would wait for the GPU at every step
-            if i % settings.accumulate == 0 or i == self.n_batches:
-                self.precision.step(self.optimizer, self.net, clip)
-                self.schedule.step()
-        return float(total) / self.n_batches
+            at_end = i % settings.accumulate == 0 or i == self.n_batches
+            for name, loss in self._losses(self._layout(batch)):
+                self._learn(self.players[name], loss / (size or settings.accumulate), at_end)
+                totals[name] += loss.detach()  # no .item(): it would wait for the GPU each time
+                counts[name] += 1
+            if at_end:
+                for player in self.players.values():
+                    player.schedule.step()
+                if self.averaged is not None:
+                    self.averaged.update_parameters(self.net)
+        self.ranks.share_buffers(self.net)
+        return {
+            f"train_loss{name and '_'}{name}": float(self.ranks.mean(total)) / max(1, counts[name])
+            for name, total in totals.items()
+        }
+
+    def _losses(self, batch: Split) -> Iterator[tuple[str, Tensor]]:
+        losses = self.model.losses(self.net, batch, self.params)
+        while True:
+            with self.precision.autocast():  # of the forward pass alone, not of the steps between
+                found = next(losses, None)
+            if found is None:
+                return
+            yield found
+
+    def _learn(self, player: Player, loss: Tensor, step: bool) -> None:
+        clip = self.params.get("grad_clip", self.settings.grad_clip)
+        self.precision.backward(loss, player.inputs)
+        if step:
+            self.ranks.average_gradients(player.parameters())
+            self.precision.step(player.optimizer, player.parameters(), clip)
 
     def _layout(self, batch: Split) -> Split:
         if not self.settings.channels_last or batch[0].dim() != 4:
@@ -221,17 +269,42 @@ class Training:
         if self.best_value is None or sign * value > sign * self.best_value:
             self.best_value = value
             self.best_epoch = self.epoch
-            state = self.net.state_dict()
+            state = self.evaluated.state_dict()
             self.best_state = {name: tensor.detach().clone() for name, tensor in state.items()}
 
     def evaluate(self, split: Split) -> Metrics:
         """The model's metrics on a split, in eval mode, without gradients."""
-        self.net.eval()
+        net = self.evaluated.eval()
         with torch.no_grad(), self.precision.autocast():
-            found = self.model.evaluate(self.net, self._batches(self._place(split)), self.params)
+            found = self.model.evaluate(net, self._batches(self._place(split)), self.params)
         return {name: float(value) for name, value in found.items()}
+
+    def show(self, split: Split) -> dict[str, bytes]:
+        """Pictures and texts of what the network makes of a split's rows."""
+        net = self.evaluated.eval()
+        with torch.no_grad():
+            return dict(self.model.show(net, self._place(split), self.params, self.info))
 
     def _batches(self, split: Split) -> Iterator[Split]:
         for start in range(0, len(split[0]), self.settings.eval_batch_size):
             end = start + self.settings.eval_batch_size
             yield self._layout(tuple(column[start:end] for column in split))
+
+
+def _averaged(net: nn.Module, decay: float) -> AveragedModel:
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(net, multi_avg_fn=average, use_buffers=True)
+
+
+def checkpoint_gradients(net: nn.Module) -> None:
+    """Makes the network's parts compute their activations again when gradients need them.
+
+    The parts are what `net.segments()` gives, a Hugging Face model's own, or the network's layers.
+    """
+    enable = getattr(net, "gradient_checkpointing_enable", None)
+    if enable is not None:
+        enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        return
+    segments = getattr(net, "segments", net.children)
+    for part in segments():
+        part.forward = functools.partial(checkpoint, part.forward, use_reentrant=False)

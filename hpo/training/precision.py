@@ -35,17 +35,21 @@ class Precision:
             return nullcontext()
         return torch.autocast(self.device_type, dtype=_TYPES[self.name])
 
-    def backward(self, loss: Tensor) -> None:
-        """Accumulates gradients, scaled in fp16."""
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    def backward(self, loss: Tensor, inputs: list[nn.Parameter] | None = None) -> None:
+        """Accumulates gradients of `inputs` (None: of all that the loss depends on), scaled in
+        fp16."""
+        self.scaler.scale(loss).backward(inputs=inputs)  # type: ignore[no-untyped-call]
 
     def step(
-        self, optimizer: torch.optim.Optimizer, net: nn.Module, max_norm: float | None
+        self,
+        optimizer: torch.optim.Optimizer,
+        parameters: list[nn.Parameter],
+        max_norm: float | None,
     ) -> None:
         """Clips, steps and clears the gradients."""
         if max_norm is not None:
             self.scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(net.parameters(), max_norm)
+            nn.utils.clip_grad_norm_(parameters, max_norm)
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)

@@ -37,6 +37,7 @@ class Job:
         settings: precision, accumulate, grad_clip, patience.
         checkpoint: folder to go on from, and to leave checkpoints in; None: neither.
         checkpoint_s: seconds between two checkpoints, at least.
+        workers: that train it together.
     """
 
     ref: ModelRef
@@ -48,6 +49,7 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str | None = None
     checkpoint_s: float = 30.0
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,9 @@ class Session(Protocol):
 
     def network(self) -> Any:
         """The trained `nn.Module`, or None if the model gives none."""
+
+    def files(self) -> dict[str, bytes]:
+        """Pictures and texts to save with the network: file name -> content."""
 
     def data_info(self) -> dict[str, Any]:
         """What `Model.build` was told of the data, and the splits' sizes."""
@@ -153,7 +158,7 @@ class ModelSession:
         metrics = self.training.run_epoch()
         self.history.append(metrics)
         waited = time.monotonic() - self._saved >= self._pause_s
-        if self._folder is not None and waited and not self.training.finished:
+        if self._folder is not None and waited and self._leads and not self.training.finished:
             state = {
                 "identity": self._identity,
                 "history": self.history,
@@ -162,6 +167,10 @@ class ModelSession:
             checkpoint.save(self._folder, len(self.history), state)
             self._saved = time.monotonic()
         return Step(metrics, self.training.finished)
+
+    @property
+    def _leads(self) -> bool:
+        return self.training.ranks.rank == 0
 
     def stop(self) -> None:
         pass
@@ -178,6 +187,9 @@ class ModelSession:
 
     def network(self) -> Any:
         return self.training.net
+
+    def files(self) -> dict[str, bytes]:
+        return self.training.show(self.test_split) if self.test_split is not None else {}
 
     def data_info(self) -> dict[str, Any]:
         return {**self.data.info, "n_train": _n_rows(self.data.train), "n_test": self.n_test}
@@ -262,6 +274,9 @@ class FunctionSession:
         import torch
 
         return self._result if isinstance(self._result, torch.nn.Module) else None
+
+    def files(self) -> dict[str, bytes]:
+        return {}
 
     def data_info(self) -> dict[str, Any]:
         return {}

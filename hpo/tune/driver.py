@@ -177,6 +177,7 @@ def job_of(study: ResolvedStudy) -> Job:
         epochs=study.epochs,
         settings=study.settings(),
         checkpoint_s=study.spec.checkpoint_every,
+        workers=study.spec.workers_per_trial,
     )
 
 
@@ -209,7 +210,9 @@ def _fit(bridge: Bridge, resources: Resources) -> None:
 
     # The bridge says how many run at once; Tune is not to hold back more than that.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000000"
-    per_trial = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+    # A bundle a worker; the first one's is the trial's own.
+    per_worker = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
+    per_trial = tune.PlacementGroupFactory([per_worker] * resources.workers_per_trial)
     scratch = tempfile.mkdtemp(prefix="hpo-tune-")
     try:
         tune.Tuner(

@@ -47,18 +47,20 @@ _log = logging.getLogger("hpo.tune")
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial takes and how many run at once."""
+    """What one trial takes, each of its workers, and how many run at once."""
 
     cpus_per_trial: float
     gpus_per_trial: float
+    workers_per_trial: int
     max_concurrent: int
     cpus: float
     gpus: float
 
     def __str__(self) -> str:
+        workers = f"{self.workers_per_trial} workers with " if self.workers_per_trial > 1 else ""
         gpu = f" + {self.gpus_per_trial:g} GPU" if self.gpus_per_trial else ""
         return (
-            f"{self.max_concurrent} at once, {self.cpus_per_trial:g} core{gpu} each, "
+            f"{self.max_concurrent} at once, {workers}{self.cpus_per_trial:g} core{gpu} each, "
             f"of {self.cpus:g} cores and {self.gpus:g} GPUs"
         )
 
@@ -108,9 +110,15 @@ def plan_resources(spec: StudySpec, cpus: float, gpus: float) -> Resources:
     slots = int(cpus / spec.cpus_per_trial)
     if gpus_per_trial:
         slots = min(slots, int(gpus / gpus_per_trial))
-    slots = max(1, slots)
+    n_workers = spec.workers_per_trial
+    if slots < n_workers:
+        raise SpecError(
+            f"workers_per_trial: {n_workers} asked for, there is room for {slots} here: ask for "
+            "fewer, or for less each with --cpus-per-trial or --gpus-per-trial"
+        )
+    slots //= n_workers
     concurrent = min(slots, spec.max_concurrent or slots)
-    return Resources(spec.cpus_per_trial, gpus_per_trial, concurrent, cpus, gpus)
+    return Resources(spec.cpus_per_trial, gpus_per_trial, n_workers, concurrent, cpus, gpus)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpo.model import Metrics
-from hpo.training.session import Job, start
+from hpo.training.session import Job
+from hpo.tune import group
 from hpo.tune.environment import Resources
 from hpo.tune.report import one_line
 
@@ -21,12 +22,14 @@ class Trained:
         metrics: validation metrics of the best epoch (`confirm`), of the last one (`retrain`).
         test: test metrics; empty unless the job's purpose is `retrain`.
         weights: the network as safetensors bytes, for `retrain`; None if there is no network.
+        files: pictures and texts of what it makes of test rows, for `retrain`.
         error: why it failed, or None.
     """
 
     metrics: Metrics = field(default_factory=dict)
     test: Metrics = field(default_factory=dict)
     weights: bytes | None = field(default=None, repr=False)
+    files: dict[str, bytes] = field(default_factory=dict, repr=False)
     info: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 
@@ -36,7 +39,7 @@ def train(job: Job, folder: str) -> Trained:
     if os.path.isdir(folder):
         os.chdir(folder)
     try:
-        session = start(job)
+        session = group.begin(job)
         while not session.step().finished:
             pass
         if job.purpose != "retrain":
@@ -44,6 +47,7 @@ def train(job: Job, folder: str) -> Trained:
         return Trained(
             test=session.test(),
             weights=_weights(session.network()),
+            files=session.files(),
             info=session.data_info(),
         )
     except Exception as error:

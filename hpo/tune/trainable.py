@@ -10,7 +10,8 @@ from typing import Any
 
 from ray import tune
 
-from hpo.training.session import Job, Session, pick_device, start
+from hpo.training.session import Job, Session, pick_device
+from hpo.tune import group
 from hpo.tune.limits import Limits
 from hpo.tune.report import REPORT, kind_of, one_line
 
@@ -43,7 +44,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         report: dict[str, Any] = {}
         try:
             if self.session is None:
-                self.session = start(self.job)
+                self.session = group.begin(self.job)
                 self.n_steps = len(self.session.history)
                 if self.session.history:
                     report["restored"] = list(self.session.history)

@@ -293,3 +293,15 @@ def test_budgets_add_up_and_another_study_is_refused(tmp_path: Path) -> None:
         assert hpo(command, "toy-train-tpe", folder=tmp_path)
     assert hpo("studies", folder=tmp_path)[0]["complete"] == 5
     assert "did you mean 'toy-train-tpe'" in hpo("status", "toy-train-tp", folder=tmp_path, code=2)
+
+
+def test_two_workers_train_each_trial_together(tmp_path: Path) -> None:
+    budget = ["--n-trials", "3", "--confirm-top", "1", "--confirm-seeds", "1", "--epochs", "1"]
+    flags = ["--set", "width=8", "--set", "depth=2", "--workers-per-trial", "2", *budget]
+    found = hpo("run", "--model", "cnn", *flags, folder=tmp_path)
+    assert sum(found["trials"].values()) == 3 and "FAIL" not in found["trials"], found["trials"]
+    assert found["test"]["best"]["accuracy"] > 0.5
+    workers = {t.user_attrs["run"]["worker"] for t in ledger(tmp_path, "cnn-tpe").trials()}
+    assert len(workers) == 1  # both cores work on one trial
+    said = hpo("run", "--model", "cnn", "--workers-per-trial", "99", folder=tmp_path, code=2)
+    assert "there is room for" in said

