@@ -20,20 +20,7 @@ from typing import Any
 
 import numpy as np
 
-STUDIES = {
-    "cnn": "cnn-digits",
-    "rnn": "rnn",
-    "vae": "vae",
-    "gan": "gan",
-    "ssl-image": "ssl-image",
-    "ssl-text": "ssl-text",
-    "cross-lingual": "cross-lingual",
-    "captioner": "captioner",
-    "retrieval": "retrieval",
-    "finetune": "finetune",
-}
-LABELS = 10
-"""Labels a class, for self-supervised learning."""
+STUDIES = {"cnn": "cnn-digits", "rnn": "rnn", "captioner": "captioner", "retrieval": "retrieval"}
 
 
 def _pixels(split: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -58,18 +45,6 @@ def pixel_regression(data: Any) -> tuple[str, float]:
     return "logistic regression on pixels", _logistic().fit(x, y).score(*_pixels(data.test))
 
 
-def few_pixel_regression(data: Any) -> tuple[str, float]:
-    """The same with the first 10 rows of each class."""
-    x, y = _pixels(data.train)
-    rows = _first_of_each_class(y)
-    score = _logistic().fit(x[rows], y[rows]).score(*_pixels(data.test))
-    return f"logistic regression on pixels, {LABELS} labels a class", score
-
-
-def _first_of_each_class(y: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.flatnonzero(y == k)[:LABELS] for k in np.unique(y)])
-
-
 def _ngrams() -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline
@@ -85,27 +60,6 @@ def ngram_regression(data: Any) -> tuple[str, float]:
     x, y = _texts(data.for_retraining().train, data.info)
     score = _ngrams().fit(x, y).score(*_texts(data.test, data.info))
     return "regression on character n-grams", score
-
-
-def few_ngram_regression(data: Any) -> tuple[str, float]:
-    """The same with the first 10 rows of each class."""
-    x, y = _texts(data.train, data.info)
-    rows = _first_of_each_class(y)
-    model = _ngrams().fit([x[k] for k in rows], y[rows])
-    score = model.score(*_texts(data.test, data.info))
-    return f"regression on character n-grams, {LABELS} labels a class", score
-
-
-def pca(data: Any) -> tuple[str, float]:
-    """Mean squared error a pixel of 16 principal components."""
-    from sklearn.decomposition import PCA
-
-    x, _ = _pixels(data.for_retraining().train)
-    z, _ = _pixels(data.test)
-    model = PCA(16, random_state=0).fit(x)
-    return "MSE of 16 principal components", float(
-        ((model.inverse_transform(model.transform(z)) - z) ** 2).mean()
-    )
 
 
 def constant_caption(data: Any) -> tuple[str, float]:
@@ -130,13 +84,8 @@ def chance_recall(data: Any) -> tuple[str, float]:
 BASELINES: dict[str, Callable[[Any], tuple[str, float]]] = {
     "cnn": pixel_regression,
     "rnn": ngram_regression,
-    "vae": pca,
-    "ssl-image": few_pixel_regression,
-    "ssl-text": few_ngram_regression,
-    "cross-lingual": ngram_regression,
     "captioner": constant_caption,
     "retrieval": chance_recall,
-    "finetune": ngram_regression,
 }
 
 

@@ -26,14 +26,8 @@ from hpo.model import Data, FunctionModel, Model
 MODELS: dict[str, str] = {
     "cnn": "hpo_models.cnn:CNN",
     "rnn": "hpo_models.rnn:RNN",
-    "vae": "hpo_models.vae:VAE",
-    "gan": "hpo_models.gan:GAN",
-    "ssl-image": "hpo_models.ssl_image:SSLImage",
-    "ssl-text": "hpo_models.ssl_text:SSLText",
-    "cross-lingual": "hpo_models.cross_lingual:CrossLingual",
     "captioner": "hpo_models.captioner:Captioner",
     "retrieval": "hpo_models.retrieval:Retrieval",
-    "finetune": "hpo_models.finetune:Finetune",
 }
 DATASETS: dict[str, str] = {
     "digits": "hpo_models.datasets.digits:load",
@@ -43,8 +37,6 @@ DATASETS: dict[str, str] = {
     "imagefolder": "hpo_models.datasets.imagefolder:load",
     "npz": "hpo_models.datasets.npz:load",
     "surnames": "hpo_models.datasets.surnames:load",
-    "cldr": "hpo_models.datasets.cldr:load",
-    "topics": "hpo_models.datasets.topics:load",
     "csv": "hpo_models.datasets.csv_texts:load",
     "icons": "hpo_models.datasets.icons:load",
     "captions": "hpo_models.datasets.captions:load",

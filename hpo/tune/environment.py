@@ -138,7 +138,8 @@ def ray_session(spec: StudySpec) -> Iterator[Resources]:
         try:
             yield _when_there(spec)
         finally:
-            ray.shutdown()
+            with _sigterm_kept():
+                ray.shutdown()
 
 
 def _when_there(spec: StudySpec) -> Resources:
@@ -306,9 +307,10 @@ def _connect(folder: str, **options: Any) -> None:
 
 @contextlib.contextmanager
 def _sigterm_kept() -> Iterator[None]:
-    """Ray's core takes SIGTERM for itself, and aborts on it: here the caller's handler stays.
+    """Ray's core takes SIGTERM for itself when it starts, and aborts on it; when it ends, it leaves
+    the system's default.  Here the caller's handler stays.
 
-    The signal waits while Ray starts, and the threads that start meanwhile never take it; the
+    The signal waits meanwhile, and the threads that start meanwhile never take it; the
     processes that Ray starts are to take it, as ever.
     """
     from ray._private import services
@@ -334,7 +336,6 @@ def _sigterm_kept() -> Iterator[None]:
         services.start_ray_process = start_process
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, sigterm)
-
 
 
 def _runtime_env() -> dict[str, str] | None:

@@ -46,7 +46,7 @@ def train(job: Job, folder: str) -> Trained:
             return Trained(metrics=session.best())
         return Trained(
             test=session.test(),
-            weights=_weights(session.network()),
+            weights=safetensors_of(session.network()),
             files=session.files(),
             info=session.data_info(),
         )
@@ -54,7 +54,7 @@ def train(job: Job, folder: str) -> Trained:
         return Trained(error=one_line(error))
 
 
-def _weights(network: Any) -> bytes | None:
+def safetensors_of(network: Any) -> bytes | None:
     if network is None:
         return None
     from safetensors.torch import save

@@ -1,17 +1,14 @@
-"""The CNN: shapes, gradients, every parameter has an effect, learns, survives its state dict."""
+"""The CNN on images of other shapes.  What holds for every model is in test_contract.py."""
 
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import pytest
 import torch
 from hpo_models.cnn import CNN
-from safetensors.torch import load, save
 
 from hpo import Data
-from hpo.training.loop import Training, TrainSettings
 
 SPACE = CNN.space
 
@@ -45,55 +42,3 @@ def test_any_point_builds_learns_a_step_and_has_finite_gradients(seed: int) -> N
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
-
-
-def fingerprint(params: dict[str, Any]) -> torch.Tensor:
-    training = Training(CNN(), params, images(), TrainSettings(epochs=2))
-    training.run_epoch()
-    training.run_epoch()
-    state = training.net.state_dict()
-    return torch.cat([tensor.double().flatten() for tensor in state.values()])
-
-
-@pytest.mark.parametrize("name", SPACE.names)
-def test_no_parameter_is_without_effect(name: str) -> None:
-    base = {**SPACE.default(), "batch_size": 32, "augment": "shift", "strength": 0.1}
-    base |= {"optimizer": "sgd", "momentum": 0.9, "lr": 0.01}
-    other = dict(base)
-    parameter = SPACE[name]
-    choices = getattr(parameter, "choices", None)
-    if choices:
-        other[name] = next(c for c in choices if c != base[name])
-        if other["augment"] == "none":
-            other.pop("strength")
-    else:
-        low, high = parameter.low, parameter.high  # type: ignore[union-attr]
-        other[name] = high if base[name] != high else low
-    a, b = fingerprint(base), fingerprint(other)
-    assert a.shape != b.shape or not torch.equal(a, b)
-
-
-def test_it_overfits_a_small_batch_and_survives_its_state_dict() -> None:
-    data = images(32)
-    training = Training(
-        CNN(), {**SPACE.default(), "batch_size": 16}, data, TrainSettings(epochs=30)
-    )
-    first = training.run_epoch()["train_loss"]
-    while not training.finished:
-        last = training.run_epoch()
-    assert last["accuracy"] == 1.0
-    assert last["train_loss"] < first / 5
-    net = CNN().build(SPACE.default(), data).eval()
-    state = {name: t.contiguous() for name, t in training.net.state_dict().items()}
-    net.load_state_dict(load(save(state)))
-    training.net.eval()
-    assert torch.allclose(net(data.train[0]), training.net(data.train[0]), atol=1e-5)
-
-
-@pytest.mark.gpu
-def test_it_trains_on_a_gpu() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU here")
-    training = Training(CNN(), SPACE.default(), images(), TrainSettings(2, device="cuda"))
-    training.run_epoch()
-    assert training.run_epoch()["accuracy"] > 0.25

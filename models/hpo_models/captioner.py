@@ -1,0 +1,198 @@
+"""Image captioner: convolutional encoder, GRU or Transformer decoder with attention to the image.
+
+Source: Xu et al. 2015 (attention over the feature map); Vaswani et al. 2017 (Transformer).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hpo.model import Data, Metrics, Model, Objective, Params, Split
+from hpo.space import Choice, Float, Int, Space
+from hpo_models.datasets.captions import BEGIN, END, PAD, UNKNOWN, texts_of
+from hpo_models.decoders import GRUDecoder, TransformerDecoder
+from hpo_models.images import ImageEncoder, Tile, augment, tiles_png
+
+N_SHOWN = 24
+"""Test rows in the picture."""
+
+
+class CaptionNet(nn.Module):
+    """Next-word logits of captions, given their images."""
+
+    def __init__(self, params: Params, info: Mapping[str, Any]) -> None:
+        super().__init__()
+        width, dropout, n_words = params["width"], params["dropout"], len(info["words"])
+        self.words: list[str] = info["words"]
+        self.max_words: int = info["max_words"]
+        self.encoder = ImageEncoder(info, params["image_width"], params["image_blocks"])
+        channels, h, w = self.encoder.shape
+        self.places = nn.Parameter(0.02 * torch.randn(h * w, width))
+        self.project = nn.Linear(channels, width)
+        self.embed = nn.Sequential(
+            nn.Embedding(n_words, params["embedding"]),
+            nn.Dropout(dropout),
+            nn.Linear(params["embedding"], width),
+        )
+        self.decoder: nn.Module = (
+            GRUDecoder(width, params["layers"], dropout)
+            if params["decoder"] == "gru"
+            else TransformerDecoder(width, params["layers"], dropout, self.max_words + 2)
+        )
+        self.output = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, n_words))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, P, width]: a feature for each place of the image."""
+        features: Tensor = self.project(self.encoder(images).flatten(2).transpose(1, 2))
+        return features + self.places
+
+    def decode(self, words: Tensor, features: Tensor) -> Tensor:
+        """Words [B, T] so far, features [B, P, width] -> states [B, T, width]."""
+        states: Tensor = self.decoder(self.embed(words), features)
+        return states
+
+    def forward(self, images: Tensor, words: Tensor) -> Tensor:
+        """Images [B, C, H, W], words [B, T] -> logits of each next word [B, T, n_words]."""
+        logits: Tensor = self.output(self.decode(words, self.encode(images)))
+        return logits
+
+    def generate(self, images: Tensor, beam: int) -> Tensor:
+        """Captions by beam search, the best by mean log probability of its words.
+
+        Args:
+            images: [B, C, H, W].
+            beam: captions that are followed at a time; 1: always the likeliest word.
+        Returns:
+            [B, T] words, from BEGIN to END, then PAD.
+        """
+        features = self.encode(images)
+        n = len(images)
+        words = torch.full((n, 1, 1), BEGIN, device=images.device)
+        scores = torch.zeros(n, 1, device=images.device)
+        for _ in range(self.max_words + 1):
+            n_beams = words.shape[1]
+            states = self.decode(words.flatten(0, 1), features.repeat_interleave(n_beams, 0))
+            logits = self.output(states[:, -1])
+            logits[:, [PAD, BEGIN, UNKNOWN]] = -torch.inf
+            gains = logits.float().log_softmax(1).view(n, n_beams, -1)
+            ended = (words[:, :, -1:] == END) | (words[:, :, -1:] == PAD)
+            only_pad = torch.full_like(gains[0, 0], -torch.inf)
+            only_pad[PAD] = 0.0
+            totals = scores[:, :, None] + torch.where(ended, only_pad, gains)
+            n_words = totals.shape[2]
+            scores, best = totals.flatten(1).topk(min(beam, n_words), dim=1)
+            origin = (best // n_words)[:, :, None].expand(-1, -1, words.shape[2])
+            words = torch.cat([words.gather(1, origin), best[:, :, None] % n_words], dim=2)
+            if (words[:, :, -1] <= END).all():
+                break
+        lengths = (words != PAD).sum(dim=2) - 1
+        chosen = (scores / lengths).argmax(dim=1)
+        return words[torch.arange(n, device=words.device), chosen]
+
+    def captions(self, images: Tensor, beam: int) -> list[str]:
+        """The texts that `generate` finds."""
+        return [
+            " ".join(self.words[k] for k in row if k > UNKNOWN)
+            for row in self.generate(images, beam).tolist()
+        ]
+
+
+def word_f1(predicted: str, true: str) -> float:
+    """F1 of the words, as multisets."""
+    a, b = predicted.split(), true.split()
+    common = sum((Counter(a) & Counter(b)).values())
+    return 2 * common / (len(a) + len(b))
+
+
+class Captioner(Model):
+    """Image captioner: GRU or Transformer decoder with attention over a convolutional map."""
+
+    task = "image captioning"
+    objective = Objective("word_f1", "maximize")
+    datasets = ("icons", "captions:")
+    n_trials = 20
+    epochs = 12
+    space = Space(
+        lr=Float(3e-4, 1e-2, log=True, default=2e-3, grid=(1e-3, 2e-3, 4e-3)),
+        weight_decay=Float(1e-4, 1.0, log=True, default=1e-1, grid=(1e-2, 1e-1)),
+        batch_size=Choice(64, 32, 128),
+        schedule=Choice("onecycle", "cosine", "constant"),
+        decoder=Choice("gru", "transformer"),
+        embedding=Choice(64, 32, 128),
+        width=Choice(192, 128, 256),
+        layers=Int(1, 3, default=1),
+        image_width=Int(16, 40, log=True, default=32),
+        image_blocks=Int(0, 2, default=1),
+        dropout=Float(0.0, 0.5, default=0.2, grid=(0.1, 0.3)),
+        label_smoothing=Float(0.0, 0.2, default=0.1, grid=(0.0, 0.1)),
+        augment=Float(0.0, 0.2, default=0.08, grid=(0.0, 0.08)),
+        beam=Choice(3, 1, 5),
+    )
+
+    def build(self, params: Params, data: Data) -> nn.Module:
+        return CaptionNet(params, data.info)
+
+    def prepare(self, batch: Split, params: Params, generator: torch.Generator) -> Split:
+        """Shifts, turns and scales the images; never mirrors them, for names say left and right."""
+        return augment(batch[0], params["augment"], generator), *batch[1:]
+
+    def loss(self, net: nn.Module, batch: Split, params: Params) -> Tensor:
+        """Cross-entropy of the next word, mean over a row's words, then over rows."""
+        images, words, _ = batch
+        losses = _word_losses(net, images, words, params["label_smoothing"])
+        return (losses.sum(dim=1) / (words[:, 1:] != PAD).sum(dim=1)).mean()
+
+    def evaluate(self, net: nn.Module, batches: Iterable[Split], params: Params) -> Metrics:
+        """Word F1 and exact matches are means over rows; chrF and BLEU are 0..100, of all rows."""
+        import sacrebleu
+
+        assert isinstance(net, CaptionNet)
+        predicted: list[str] = []
+        true: list[str] = []
+        total, n_words = 0.0, 0
+        for images, words, letters in batches:
+            total += float(_word_losses(net, images, words, 0.0).sum())
+            n_words += int((words[:, 1:] != PAD).sum())
+            predicted += net.captions(images, params["beam"])
+            true += texts_of(letters)
+        pairs = list(zip(predicted, true, strict=True))
+        return {
+            "word_f1": sum(word_f1(*pair) for pair in pairs) / len(pairs),
+            "exact": sum(a == b for a, b in pairs) / len(pairs),
+            "chrf": sacrebleu.corpus_chrf(predicted, [true]).score,
+            "bleu": sacrebleu.corpus_bleu(predicted, [true]).score,
+            "loss": total / n_words,
+        }
+
+    def show(
+        self, net: nn.Module, split: Split, params: Params, info: Mapping[str, Any]
+    ) -> Mapping[str, bytes]:
+        """captions.png: images, their captions in black and the network's in colour.
+
+        Green is the caption itself, orange has a word of it, red has none.
+        """
+        assert isinstance(net, CaptionNet)
+        images, _, letters = (column[:N_SHOWN] for column in split)
+        tiles = []
+        predictions = net.captions(images, params["beam"])
+        for image, true, predicted in zip(images, texts_of(letters), predictions, strict=True):
+            score = word_f1(predicted, true)
+            colour = "green" if predicted == true else "darkorange" if score else "firebrick"
+            tiles.append(Tile(image, [(true, "black"), (predicted, colour)]))
+        return {"captions.png": tiles_png(tiles, columns=6)}
+
+
+def _word_losses(net: nn.Module, images: Tensor, words: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy of each word after BEGIN [B, T - 1], 0 at padding."""
+    longest = int((words != PAD).sum(dim=1).max())
+    words = words[:, :longest]
+    logits = net(images, words[:, :-1]).transpose(1, 2)  # [B, n_words, T - 1]
+    return functional.cross_entropy(
+        logits, words[:, 1:], ignore_index=PAD, label_smoothing=smoothing, reduction="none"
+    )

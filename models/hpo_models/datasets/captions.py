@@ -1,0 +1,169 @@
+"""`captions:PATH`: one's own pictures with captions, `PATH/captions.csv` with image,caption.
+
+`image` is a file's path within PATH; an image may have several rows.  Split 70/15/15 by image, so
+that no picture is in two parts, not even under two names.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpo.errors import SpecError
+from hpo.model import Data
+
+PAD, BEGIN, END, UNKNOWN = range(4)
+"""Ids that are no words of a vocabulary."""
+SIDE = 48
+"""Images are resized to SIDE x SIDE pixels, in colour unless all of them are grey."""
+MAX_WORDS = 40
+"""Longer captions are cut."""
+
+
+def load(argument: str, seed: int) -> Data:
+    """Raises SpecError: no captions.csv, a missing column or image, an empty caption, ..."""
+    rows = _read_table(Path(argument) / "captions.csv", argument)
+    names = sorted({name for name, _ in rows})
+    pixels = dict(zip(names, _read_images(argument, names), strict=True))
+    images = torch.stack([pixels[name] for name, _ in rows])
+    # Equal pictures have equal keys, and rows of one key stay together.
+    key_of = {name: str(zlib.crc32(picture.numpy().tobytes())) for name, picture in pixels.items()}
+    n_images = len(set(key_of.values()))
+    if n_images < 3:
+        raise SpecError(
+            f"data: {argument!r}: captions.csv names {n_images} different images: needs at least "
+            "3, for training, validation and test"
+        )
+    n_held_out = max(1, round(0.15 * n_images))
+    parts = split_by_hash([key_of[name] for name, _ in rows], n_held_out, n_held_out, seed)
+    return caption_data(f"captions:{argument}", images, [text for _, text in rows], parts)
+
+
+def caption_data(
+    name: str, images: Tensor, texts: Sequence[str], parts: Sequence[Sequence[int]]
+) -> Data:
+    """Images and their texts, split and described.
+
+    The columns are images [N, C, H, W] in 0..1; words [N, T] int64, from BEGIN to END, then PAD;
+    letters [N, L] int64, the whole text's code points with a space at either end, then 0.
+
+    Args:
+        texts: words with a space between them; at least one word each.
+        parts: row numbers of the training, validation and test rows.  The vocabulary is of the
+            training rows alone, the most frequent word first; other words are UNKNOWN.
+    """
+    counts = Counter(word for row in parts[0] for word in texts[row].split())
+    specials = ["<pad>", "<begin>", "<end>", "<unknown>"]
+    vocabulary = specials + sorted(counts, key=lambda word: (-counts[word], word))
+    ids = {word: k for k, word in enumerate(vocabulary)}
+    words = _padded(
+        [[BEGIN, *(ids.get(word, UNKNOWN) for word in text.split()), END] for text in texts]
+    )
+    letters = _padded([[ord(letter) for letter in f" {text} "] for text in texts])
+    train, val, test = (
+        tuple(column[torch.tensor(part)] for column in (images, words, letters)) for part in parts
+    )
+    info = {
+        "shape": list(images.shape[1:]),
+        "mean": train[0].mean(dim=(0, 2, 3)).tolist(),
+        "std": train[0].std(dim=(0, 2, 3)).clamp_min(1e-6).tolist(),
+        "words": vocabulary,
+        "max_words": words.shape[1] - 2,
+    }
+    return Data(name, train, val, test, info)
+
+
+def texts_of(letters: Tensor) -> list[str]:
+    """The texts behind a column of letters [N, L]."""
+    return ["".join(map(chr, row[row > 0].tolist())).strip() for row in letters]
+
+
+def split_by_hash(keys: Sequence[str], n_val: int, n_test: int, seed: int) -> list[list[int]]:
+    """Row numbers of training, validation and test, in the order of a hash of their keys.
+
+    Args:
+        keys: of the rows; rows with one key come into one part.
+        n_val: keys in the validation part.
+        n_test: keys in the test part.
+    """
+    order = sorted(set(keys), key=lambda key: (zlib.crc32(f"{seed} {key}".encode()), key))
+    rank = {key: k for k, key in enumerate(order)}
+    parts: list[list[int]] = [[], [], []]
+    for row in sorted(range(len(keys)), key=lambda row: rank[keys[row]]):
+        k = rank[keys[row]]
+        parts[2 if k < n_test else 1 if k < n_test + n_val else 0].append(row)
+    return parts
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+
+
+def _read_table(file: Path, argument: str) -> list[tuple[str, str]]:
+    """(image, caption) by row; captions in lower case, without punctuation."""
+    if not file.is_file():
+        raise SpecError(
+            f"data: {argument!r}: holds no captions.csv: write one with the columns image,caption"
+        )
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            missing = {"image", "caption"} - set(reader.fieldnames or ())
+            rows = [] if missing else list(reader)
+    except UnicodeDecodeError:
+        raise SpecError(f"data: {argument!r}: captions.csv is not UTF-8: save it so") from None
+    except csv.Error as error:
+        raise SpecError(
+            f"data: {argument!r}: captions.csv is no CSV file ({error}): save it as CSV"
+        ) from None
+    if missing:
+        raise SpecError(
+            f"data: {argument!r}: captions.csv lacks the column {', '.join(sorted(missing))} "
+            f"(it has {', '.join(reader.fieldnames or ()) or 'none'}): its first line must be "
+            "image,caption"
+        )
+    if not rows:
+        raise SpecError(f"data: {argument!r}: captions.csv has no rows: write image,caption rows")
+    found = []
+    for number, row in enumerate(rows, start=1):
+        words = re.findall(r"[\w']+", (row["caption"] or "").lower())[:MAX_WORDS]
+        if not words or not row["image"]:
+            raise SpecError(
+                f"data: {argument!r}: row {number} of captions.csv lacks an image or words: "
+                "complete or remove it"
+            )
+        found.append((row["image"], " ".join(words)))
+    return found
+
+
+def _read_images(argument: str, names: Sequence[str]) -> Tensor:
+    """[N, C, SIDE, SIDE] float32 in 0..1."""
+    from PIL import Image
+
+    pictures = []
+    for name in names:
+        file = Path(argument) / name
+        if not file.is_file():
+            raise SpecError(
+                f"data: {argument!r}: no image {name!r}, which captions.csv names: add the file "
+                "or remove its rows"
+            )
+        try:
+            with Image.open(file) as image:
+                grey = image.mode in ("L", "1")
+                pictures.append(image.convert("L" if grey else "RGB").resize((SIDE, SIDE)))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise SpecError(
+                f"data: {argument!r}: {name!r} is no readable image ({error}): replace it"
+            ) from None
+    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
+    arrays = np.stack([np.asarray(picture.convert(mode)) for picture in pictures])
+    return torch.from_numpy(arrays).view(len(names), SIDE, SIDE, -1).permute(0, 3, 1, 2) / 255

@@ -1,0 +1,191 @@
+"""Retrieval between images and texts by a dual encoder.
+
+Source: Radford et al. 2021 (CLIP: contrastive loss, learned temperature); Bojanowski et al. 2017
+(hashed character n-grams beside words).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hpo.model import Data, Metrics, Model, Objective, Params, Split
+from hpo.space import Choice, Float, Int, Space
+from hpo_models.datasets.captions import END, PAD, UNKNOWN, texts_of
+from hpo_models.images import ImageEncoder, Tile, augment, tiles_png
+
+N_BUCKETS = 8192
+MAX_SCALE = math.log(100)
+N_QUERIES, N_NEAREST = 6, 5
+
+
+class NGrams(nn.Module):
+    """Mean embedding of a text's character n-grams, which are hashed into buckets."""
+
+    powers: Tensor
+
+    def __init__(self, n: int, width: int) -> None:
+        super().__init__()
+        self.n = n
+        self.register_buffer("powers", torch.tensor([69_069**k for k in range(n)]), False)
+        self.buckets = nn.EmbeddingBag(N_BUCKETS + 1, width, mode="mean", padding_idx=0)
+
+    def forward(self, letters: Tensor) -> Tensor:
+        """Code points [B, L], 0 after the end -> [B, width]."""
+        grams = functional.pad(letters, (0, self.n)).unfold(1, self.n, 1)  # [B, L + 1, n]
+        ids = (grams * self.powers).sum(dim=2) % N_BUCKETS + 1
+        vectors: Tensor = self.buckets(ids * (grams > 0).all(dim=2))
+        return vectors
+
+
+class TextEncoder(nn.Module):
+    """Words as a bag or through a GRU, and character n-grams -> [B, size]."""
+
+    def __init__(self, params: Params, n_words: int) -> None:
+        super().__init__()
+        width = params["width"]
+        self.words: nn.EmbeddingBag | nn.Embedding
+        self.gru = nn.GRU(width, width, batch_first=True) if params["text"] == "gru" else None
+        if self.gru is None:
+            self.words = nn.EmbeddingBag(n_words, width, mode="mean", padding_idx=PAD)
+        else:
+            self.words = nn.Embedding(n_words, width, padding_idx=PAD)
+        self.ngrams = NGrams(params["ngram"], width) if params["ngram"] else None
+        self.head = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Dropout(params["dropout"]),
+            nn.Linear(width, width),
+            nn.GELU(),
+            nn.Linear(width, params["size"]),
+        )
+
+    def forward(self, words: Tensor, letters: Tensor) -> Tensor:
+        if self.gru is None:
+            hidden = self.words(torch.where(words > END, words, PAD))
+        else:
+            states, _ = self.gru(self.words(words))  # [B, T, width]
+            last = (words == END).int().argmax(dim=1)
+            hidden = states[torch.arange(len(words), device=words.device), last]
+        if self.ngrams is not None:
+            hidden = hidden + self.ngrams(letters)
+        vectors: Tensor = self.head(hidden)
+        return vectors
+
+
+class DualEncoder(nn.Module):
+    """Images and texts as unit vectors of one space."""
+
+    def __init__(self, params: Params, info: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.images = ImageEncoder(info, params["image_width"], params["image_blocks"])
+        channels, h, w = self.images.shape
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(params["dropout"]),
+            nn.Linear(channels * h * w, params["size"]),
+        )
+        self.texts = TextEncoder(params, len(info["words"]))
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(params["temperature"])))
+
+    def forward(self, images: Tensor, words: Tensor, letters: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C, H, W], [B, T], [B, L] -> unit vectors of the images and of the texts [B, size]."""
+        of_images = functional.normalize(self.head(self.images(images)), dim=1)
+        return of_images, functional.normalize(self.texts(words, letters), dim=1)
+
+
+class Retrieval(Model):
+    """Retrieval between images and texts: dual encoder with a contrastive loss."""
+
+    task = "image-text retrieval"
+    objective = Objective("recall_at_10", "maximize")
+    datasets = ("icons", "captions:")
+    n_trials = 20
+    epochs = 12
+    additive = False
+    space = Space(
+        lr=Float(3e-4, 1e-2, log=True, default=2e-3, grid=(1e-3, 2e-3, 4e-3)),
+        weight_decay=Float(1e-4, 1.0, log=True, default=1e-1, grid=(1e-2, 1e-1)),
+        batch_size=Choice(128, 64, 256),
+        schedule=Choice("onecycle", "cosine", "constant"),
+        temperature=Float(0.02, 0.2, log=True, default=0.07, grid=(0.07,)),
+        size=Choice(128, 64, 256),
+        text=Choice("bag", "gru"),
+        ngram=Choice(3, 0, 4),
+        width=Choice(128, 64, 256),
+        image_width=Int(16, 40, log=True, default=32),
+        image_blocks=Int(0, 2, default=1),
+        dropout=Float(0.0, 0.5, default=0.2, grid=(0.1, 0.3)),
+        word_dropout=Float(0.0, 0.3, default=0.1, grid=(0.0, 0.1)),
+        augment=Float(0.0, 0.2, default=0.08, grid=(0.0, 0.08)),
+    )
+
+    def build(self, params: Params, data: Data) -> nn.Module:
+        return DualEncoder(params, data.info)
+
+    def prepare(self, batch: Split, params: Params, generator: torch.Generator) -> Split:
+        """Shifts, turns and scales images; makes some words unknown, as in texts to come."""
+        images, words, letters = batch
+        draw = torch.rand(words.shape, generator=generator).to(words.device)
+        dropped = (draw < params["word_dropout"]) & (words > END)
+        words = torch.where(dropped, UNKNOWN, words)
+        return augment(images, params["augment"], generator), words, letters
+
+    def loss(self, net: nn.Module, batch: Split, params: Params) -> Tensor:
+        """Each image is to find its text among the batch's, and each text its image."""
+        assert isinstance(net, DualEncoder)
+        of_images, of_texts = net(*batch)
+        logits = net.log_scale.clamp(max=MAX_SCALE).exp() * of_images @ of_texts.T  # [B, B]
+        targets = torch.arange(len(logits), device=logits.device)
+        there = functional.cross_entropy(logits, targets)
+        return (there + functional.cross_entropy(logits.T, targets)) / 2
+
+    def evaluate(self, net: nn.Module, batches: Iterable[Split], params: Params) -> Metrics:
+        """Recall at 10 and 1 and the median rank among all rows, means of both directions."""
+        rows = [(*net(*batch), batch[0], batch[2]) for batch in batches]
+        of_images, of_texts, images, letters = (torch.cat(c) for c in zip(*rows, strict=True))
+        relevant = _same(images) | _same(letters)
+        scores = of_images.float() @ of_texts.float().T
+        both = torch.stack((ranks(scores, relevant), ranks(scores.T, relevant.T))).double()
+        return {
+            "recall_at_10": float((both <= 10).double().mean()),
+            "recall_at_1": float((both <= 1).double().mean()),
+            "median_rank": float(both.median(dim=1).values.mean()),
+        }
+
+    def show(
+        self, net: nn.Module, split: Split, params: Params, info: Mapping[str, Any]
+    ) -> Mapping[str, bytes]:
+        """neighbours.png: texts and their nearest images, images and their nearest texts."""
+        of_images, of_texts = net(*split)
+        scores = of_texts @ of_images.T
+        names = texts_of(split[2])
+        tiles = []
+        for query in range(min(N_QUERIES, len(names))):
+            tiles.append(Tile(None, [(names[query], "black")]))
+            for row in scores[query].topk(min(N_NEAREST, len(names))).indices.tolist():
+                frame = "green" if row == query else None
+                tiles.append(Tile(split[0][row], [(names[row], "grey")], frame))
+        return {"neighbours.png": tiles_png(tiles, columns=1 + N_NEAREST)}
+
+
+def ranks(scores: Tensor, relevant: Tensor) -> Tensor:
+    """Rank of each query's best relevant candidate, 1 the first; ties count as before it.
+
+    Args:
+        scores: [N, N], queries by candidates.
+        relevant: [N, N] bool, one or more a row.
+    """
+    best = scores.masked_fill(~relevant, -torch.inf).amax(dim=1, keepdim=True)
+    return 1 + ((scores >= best) & ~relevant).sum(dim=1)
+
+
+def _same(column: Tensor) -> Tensor:
+    """[N, N] bool: whether two rows are equal."""
+    _, kind = torch.unique(column.flatten(1), dim=0, return_inverse=True)
+    same: Tensor = kind[:, None] == kind
+    return same
