@@ -20,11 +20,22 @@ from typing import Any
 
 import numpy as np
 
-STUDIES = {"cnn": "cnn-digits", "rnn": "rnn", "captioner": "captioner", "retrieval": "retrieval"}
+STUDIES = {"cnn": "cnn-digits"} | {
+    name: name for name in ("rnn", "ssl-image", "captioner", "retrieval")
+}
 
 
 def _pixels(split: Any) -> tuple[np.ndarray, np.ndarray]:
     return split[0].flatten(1).numpy(), split[1].numpy()
+
+
+def few_pixel_regression(data: Any) -> tuple[str, float]:
+    """Logistic regression on the pixels of the rows whose labels the probe sees."""
+    from hpo_models.probe import N_LABELS, first_rows
+
+    x, y = _pixels(first_rows(data.train, data.info["n_classes"]))
+    score = _logistic().fit(x, y).score(*_pixels(data.test))
+    return f"logistic regression on pixels, {N_LABELS} labels a class", score
 
 
 def _texts(split: Any, info: Any) -> tuple[list[str], np.ndarray]:
@@ -84,6 +95,7 @@ def chance_recall(data: Any) -> tuple[str, float]:
 BASELINES: dict[str, Callable[[Any], tuple[str, float]]] = {
     "cnn": pixel_regression,
     "rnn": ngram_regression,
+    "ssl-image": few_pixel_regression,
     "captioner": constant_caption,
     "retrieval": chance_recall,
 }

@@ -26,6 +26,7 @@ from hpo.model import Data, FunctionModel, Model
 MODELS: dict[str, str] = {
     "cnn": "hpo_models.cnn:CNN",
     "rnn": "hpo_models.rnn:RNN",
+    "ssl-image": "hpo_models.ssl_image:SSLImage",
     "captioner": "hpo_models.captioner:Captioner",
     "retrieval": "hpo_models.retrieval:Retrieval",
 }

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
+from hpo_models.contrastive import clip_loss
 from hpo_models.datasets.captions import END, PAD, UNKNOWN, texts_of
 from hpo_models.images import ImageEncoder, Tile, augment, tiles_png
 
@@ -139,10 +140,7 @@ class Retrieval(Model):
         """Each image is to find its text among the batch's, and each text its image."""
         assert isinstance(net, DualEncoder)
         of_images, of_texts = net(*batch)
-        logits = net.log_scale.clamp(max=MAX_SCALE).exp() * of_images @ of_texts.T  # [B, B]
-        targets = torch.arange(len(logits), device=logits.device)
-        there = functional.cross_entropy(logits, targets)
-        return (there + functional.cross_entropy(logits.T, targets)) / 2
+        return clip_loss(of_images, of_texts, (-net.log_scale.clamp(max=MAX_SCALE)).exp())
 
     def evaluate(self, net: nn.Module, batches: Iterable[Split], params: Params) -> Metrics:
         """Recall at 10 and 1 and the median rank among all rows, means of both directions."""
