@@ -108,7 +108,8 @@ class SSLImage(Model):
         features = torch.nn.functional.normalize(net.encoder(split[0]), dim=1)
         names = info["class_names"]
         tiles = []
-        for query in range(min(_N_QUERIES, len(features))):
+        n_queries = min(_N_QUERIES, len(features))
+        for query in range(0, n_queries * (len(features) // n_queries), len(features) // n_queries):
             similarity = (features @ features[query]).index_fill(0, torch.tensor(query), -1.0)
             nearest = similarity.topk(min(_N_NEAREST, len(features) - 1)).indices.tolist()
             for row in (query, *nearest):
