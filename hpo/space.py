@@ -411,15 +411,3 @@ class Space:
             parameter.pop("default", None)
             parameter.pop("grid", None)
         return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()[:16]
-
-    def narrow(self, settings: Mapping[str, str]) -> tuple[Space, dict[str, Any]]:
-        """See `hpo.space_change.narrow`."""
-        from hpo.space_change import narrow
-
-        return narrow(self, settings)
-
-    def changes_from(self, old: Space) -> tuple[list[str], list[str]]:
-        """See `hpo.space_change.changes`."""
-        from hpo.space_change import changes
-
-        return changes(old, self)

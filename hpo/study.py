@@ -26,6 +26,7 @@ from hpo.registry import ModelRef, find_data, find_model, load_model, unknown
 from hpo.search import PRUNERS, SAMPLERS
 from hpo.search.choose import choose
 from hpo.space import Space
+from hpo.space_change import narrow
 
 MAX_NAME_LENGTH = 200
 MAX_UNBUDGETED_GRID = 1000
@@ -245,7 +246,7 @@ def resolve(spec: StudySpec) -> ResolvedStudy:
     space, data = model.space, "own"
     fixed: dict[str, Any] = {}
     try:
-        space, fixed = model.space.narrow(spec.set)
+        space, fixed = narrow(model.space, spec.set)
     except SpecError as error:
         problems += error.problems
     try:

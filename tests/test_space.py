@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo import Choice, Float, Int, Space, SpecError
+from hpo.space_change import changes, narrow
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "low above high": ({"a": Float(2, 1)}, "a: low 2 > high 1: swap"),
@@ -162,7 +163,7 @@ NARROWED: dict[str, tuple[dict[str, str], dict[str, Any], set[str]]] = {
 @pytest.mark.parametrize("name", NARROWED)
 def test_narrowing_fixes_and_resolves_conditions(name: str) -> None:
     given_settings, fixed, left = NARROWED[name]
-    space, found = conditional().narrow(given_settings)
+    space, found = narrow(conditional(), given_settings)
     assert found == fixed
     assert left <= set(space.names)
     assert not set(space.names) & set(fixed)
@@ -173,7 +174,7 @@ def test_narrowing_fixes_and_resolves_conditions(name: str) -> None:
 
 def test_narrowing_a_range_a_subset_and_a_list() -> None:
     space = Space(lr=Float(1e-4, 1e-1, log=True), width=Int(8, 64), opt=Choice("a", "b", "c"))
-    narrowed, fixed = space.narrow({"lr": "0.001,0.01", "width": "16..32", "opt": "a,c"})
+    narrowed, fixed = narrow(space, {"lr": "0.001,0.01", "width": "16..32", "opt": "a,c"})
     assert fixed == {}
     assert narrowed["width"].low == 16  # type: ignore[union-attr]
     assert {p["lr"] for p in narrowed.grid()} == {0.001, 0.01}
@@ -195,12 +196,12 @@ def test_narrowing_a_range_a_subset_and_a_list() -> None:
 def test_a_wrong_narrowing_is_refused(setting: dict[str, str], expected: str) -> None:
     space = Space(lr=Float(1e-4, 1e-1, log=True), width=Int(8, 64), opt=Choice("a", "b"))
     with pytest.raises(SpecError, match=expected):
-        space.narrow(setting)
+        narrow(space, setting)
 
 
 def test_what_changes_keep_history_meaningful() -> None:
     old = Space(a=Float(0, 1), b=Choice("x", "y"))
-    assert Space(a=Float(0, 2), b=Choice("x", "y", "z")).changes_from(old) == (
+    assert changes(old, Space(a=Float(0, 2), b=Choice("x", "y", "z"))) == (
         [],
         ["a: range was 0..1, is wider: 0..2", "b: choice 'z' added"],
     )
@@ -211,4 +212,4 @@ def test_what_changes_keep_history_meaningful() -> None:
         Space(a=Float(0, 1), b=Choice("x", "y"), c=Int(0, 1)),
         Space(a=Int(0, 1), b=Choice("x", "y")),
     ):
-        assert new.changes_from(old)[0], new
+        assert changes(old, new)[0], new

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import SpecError, TrialError
+from hpo.space_change import changes
 from hpo.storage.attempts import (
     KIND,
     ORIGIN,
@@ -95,7 +96,7 @@ class Ledger(StudyView):
         problems = meta.problems_from(meta_of(study), name)
         if problems:
             raise SpecError(problems)
-        if meta.space.changes_from(meta_of(study).space)[1]:
+        if changes(meta_of(study).space, meta.space)[1]:
             from hpo.storage.widen import widen
 
             storage = patience(lambda: widen(storage, study._study_id, meta))

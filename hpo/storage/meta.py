@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hpo.errors import SpecError
 from hpo.space import Space
+from hpo.space_change import changes
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -56,7 +57,7 @@ class StudyMeta:
             )
             if before != after
         ]
-        lines += [f"space: {line}" for line in self.space.changes_from(old.space)[0]]
+        lines += [f"space: {line}" for line in changes(old.space, self.space)[0]]
         return [f"study {name!r}: {line}: give --name another" for line in lines]
 
 
