@@ -26,6 +26,8 @@ from hpo.model import Data, FunctionModel, Model
 MODELS: dict[str, str] = {
     "cnn": "hpo_models.cnn:CNN",
     "rnn": "hpo_models.rnn:RNN",
+    "vae": "hpo_models.vae:VAE",
+    "gan": "hpo_models.gan:GAN",
     "ssl-image": "hpo_models.ssl_image:SSLImage",
     "captioner": "hpo_models.captioner:Captioner",
     "retrieval": "hpo_models.retrieval:Retrieval",
