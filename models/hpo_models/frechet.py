@@ -62,8 +62,8 @@ _trained: dict[str, Classifier] = {}
 def classifier_of(data: Data) -> Classifier:
     """The classifier of the training rows, the same one each time; trained once per process."""
     images, targets = (column.cpu().contiguous() for column in data.train)
-    digest = hashlib.sha256(images.numpy())
-    digest.update(targets.numpy())
+    digest = hashlib.sha256(images.numpy().tobytes())
+    digest.update(targets.numpy().tobytes())
     key = digest.hexdigest()
     if key not in _trained:
         with torch.random.fork_rng(devices=[]):  # the caller's draws are to stay the same

@@ -69,7 +69,7 @@ class GANNet(nn.Module):
     def generate(self, n: int, device: torch.device) -> Iterator[Tensor]:
         """n images, in batches, always from the same noise."""
         generator = torch.Generator().manual_seed(0)
-        for noise in torch.randn(n, self.latent, generator=generator).split(250):
+        for noise in torch.split(torch.randn(n, self.latent, generator=generator), 250):
             yield self(noise.to(device))
 
 
@@ -174,4 +174,5 @@ def gradient_penalty(discriminator: nn.Module, real: Tensor, generated: Tensor) 
     between = torch.lerp(generated, real, share).requires_grad_()
     score = discriminator(between).sum()
     (gradient,) = torch.autograd.grad(score, between, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    norms: Tensor = gradient.flatten(1).norm(dim=1)
+    return (norms - 1).square().mean()
