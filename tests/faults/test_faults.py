@@ -202,7 +202,7 @@ def test_memory_that_runs_out_is_one_failed_trial(tmp_path: Path) -> None:
         "big": ["oom", "COMPLETE"],  # alone, it may take what two would
     }
     workers = {t.user_attrs["run"]["worker"] for t in ledger.trials()}
-    assert len(workers) == 2  # none died
+    assert len(workers) <= 2  # none died: a third would be a new process
 
 
 def test_a_file_that_is_taken_away_ends_the_run_with_a_reason(tmp_path: Path) -> None:
