@@ -21,12 +21,14 @@ CANARY = PASSWORD.encode()
 def files_with_the_canary(*folders: Path) -> list[Path]:
     found = []
     for folder in folders:
-        for path in folder.rglob("*"):
-            try:
-                if path.is_file() and CANARY in path.read_bytes():
-                    found.append(path)
-            except OSError:
-                continue
+        # Folders and files that go away meanwhile are passed over.
+        for parent, _, names in os.walk(folder):
+            for path in (Path(parent, name) for name in names):
+                try:
+                    if path.is_file() and CANARY in path.read_bytes():
+                        found.append(path)
+                except OSError:
+                    continue
     return found
 
 
