@@ -25,7 +25,7 @@ _COVERED = 0.2
 """A class is covered if it has this part of its share among the real images."""
 
 
-class Classifier(nn.Module):
+class ImageClassifier(nn.Module):
     """Images [B, C, H, W] to features [B, 64], standardised on the training rows, and logits."""
 
     def __init__(self, data: Data) -> None:
@@ -56,23 +56,23 @@ class Classifier(nn.Module):
         return logits
 
 
-_trained: dict[str, Classifier] = {}
+_trained: dict[str, ImageClassifier] = {}
 
 
-def classifier_of(data: Data) -> Classifier:
+def classifier_of(data: Data) -> ImageClassifier:
     """The classifier of the training rows, the same one each time; trained once per process."""
     images, targets = (column.cpu().contiguous() for column in data.train)
-    digest = hashlib.sha256(images.numpy().tobytes())
-    digest.update(targets.numpy().tobytes())
+    digest = hashlib.sha256(images.numpy().data)
+    digest.update(targets.numpy().data)
     key = digest.hexdigest()
     if key not in _trained:
         with torch.random.fork_rng(devices=[]):  # the caller's draws are to stay the same
             torch.manual_seed(0)
-            _trained[key] = _train(Classifier(data), images, targets)
+            _trained[key] = _train(ImageClassifier(data), images, targets)
     return _trained[key]
 
 
-def _train(net: Classifier, images: Tensor, targets: Tensor) -> Classifier:
+def _train(net: ImageClassifier, images: Tensor, targets: Tensor) -> ImageClassifier:
     n_steps = min(_MAX_STEPS, _EPOCHS * -(-len(images) // _BATCH))
     optimizer = torch.optim.AdamW(net.parameters(), weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=n_steps)
@@ -90,7 +90,7 @@ def _train(net: Classifier, images: Tensor, targets: Tensor) -> Classifier:
 class Judge:
     """Compares images with real ones.  No module: a network that holds it does not save it."""
 
-    classifier: Classifier
+    classifier: ImageClassifier
 
     def metrics(self, real: Iterable[Split], generated: Iterable[Tensor]) -> Metrics:
         """How far the generated images are from the real ones, and how varied they are.
@@ -99,17 +99,18 @@ class Judge:
             real: (images [B, C, H, W], targets [B]) by batch.
             generated: images by batch.
         Returns:
-            fid: Fréchet distance of the features; features have unit variance, so that
-                1 is about what a shift of one of them by its deviation makes.
+            fid: Fréchet distance of the features; to shift one of them by its deviation adds 1.
             coverage: share of the classes among the real images that are among the generated
                 ones with at least a fifth of their share (2 % where there are ten).
             classes: effective number of classes generated, the exponential of the entropy.
         """
-        real_features, _, targets = self._seen(real)
-        features, predicted, _ = self._seen((images,) for images in generated)
+        pairs = [(self._features(images), targets) for images, targets in real]
+        real_features, targets = (torch.cat(column) for column in zip(*pairs, strict=True))
+        features = torch.cat([self._features(images) for images in generated])
+        predicted = self.classifier.head(features).argmax(dim=1)
         n_classes = self.classifier.head.out_features
-        of_real = torch.bincount(targets, minlength=n_classes) / len(targets)
-        of_generated = torch.bincount(predicted, minlength=n_classes) / len(predicted)
+        of_real = torch.bincount(targets.cpu(), minlength=n_classes) / len(targets)
+        of_generated = torch.bincount(predicted.cpu(), minlength=n_classes) / len(predicted)
         occurs = of_real > 0
         covered = of_generated[occurs] >= _COVERED * of_real[occurs]
         return {
@@ -118,17 +119,11 @@ class Judge:
             "classes": float(torch.special.entr(of_generated).sum().exp()),
         }
 
-    def _seen(self, batches: Iterable[Split]) -> tuple[Tensor, Tensor, Tensor]:
-        """Features [N, 64], predicted classes [N] and, where given, true ones, on the CPU."""
-        features, predicted, targets = [], [], []
-        for images, *rest in batches:
-            classifier = self.classifier.to(images.device)
-            with torch.autocast(images.device.type, enabled=False):
-                found = classifier.features(images.float())
-                predicted.append(classifier.head(found).argmax(dim=1).cpu())
-            features.append(found.cpu())
-            targets += [column.cpu() for column in rest[:1]]
-        return torch.cat(features), torch.cat(predicted), torch.cat(targets or predicted)
+    def _features(self, images: Tensor) -> Tensor:
+        classifier = self.classifier.to(images.device)
+        with torch.autocast(images.device.type, enabled=False):  # one measure in any precision
+            features: Tensor = classifier.features(images.float())
+        return features
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -142,7 +137,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
         nan if a feature is not finite: a generator may diverge.
     Source: Dowson, Landau 1982; Heusel et al. 2017.
     """
-    a, b = a.double(), b.double()
+    a, b = a.double().cpu(), b.double().cpu()
     if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
         return float("nan")
     shift = (a.mean(dim=0) - b.mean(dim=0)).square().sum()

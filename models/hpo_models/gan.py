@@ -66,11 +66,11 @@ class GANNet(nn.Module):
         images: Tensor = self.generator(noise).float().sigmoid()
         return images
 
-    def generate(self, n: int, device: torch.device) -> Iterator[Tensor]:
+    def generate(self, n: int) -> Iterator[Tensor]:
         """n images, in batches, always from the same noise."""
-        generator = torch.Generator().manual_seed(0)
-        for noise in torch.split(torch.randn(n, self.latent, generator=generator), 250):
-            yield self(noise.to(device))
+        noise = torch.randn(n, self.latent, generator=torch.Generator().manual_seed(0))
+        for part in torch.split(noise.to(next(self.parameters()).device), 250):
+            yield self(part)
 
 
 class GAN(Model):
@@ -122,38 +122,30 @@ class GAN(Model):
         assert isinstance(net, GANNet)
         real, loss = batch[0], params["loss"]
 
-        def score_of_generated(detached: bool) -> tuple[Tensor, Tensor]:
-            images = net(torch.randn(len(real), net.latent, device=real.device))
-            images = images.detach() if detached else images
-            return net.discriminator(images), images
+        def generated() -> Tensor:
+            images: Tensor = net(torch.randn(len(real), net.latent, device=real.device))
+            return images
 
         for _ in range(params.get("n_critic", 1)):
-            score, generated = score_of_generated(detached=True)
-            value = discriminator_loss(loss, net.discriminator(real), score)
+            images = generated().detach()
+            value = discriminator_loss(loss, net.discriminator(real), net.discriminator(images))
             if loss == "wgan-gp":
-                value = value + params["penalty"] * gradient_penalty(
-                    net.discriminator, real, generated
-                )
+                penalty = gradient_penalty(net.discriminator, real, images)
+                value = value + params["penalty"] * penalty
             yield "discriminator", value
-        score, _ = score_of_generated(detached=False)
-        yield (
-            "generator",
-            functional.softplus(-score).mean() if loss == "non-saturating" else -score.mean(),
-        )
+        yield "generator", generator_loss(loss, net.discriminator(generated()))
 
     def evaluate(self, net: nn.Module, batches: Iterable[Split], params: Params) -> Metrics:
         """Distance to the batches' images, and the variety, of images from fixed noise."""
         assert isinstance(net, GANNet) and net.judge is not None, "built without training data"
-        device = next(net.parameters()).device
-        return net.judge.metrics(batches, net.generate(N_SAMPLES, device))
+        return net.judge.metrics(batches, net.generate(N_SAMPLES))
 
     def show(
         self, net: nn.Module, split: Split, params: Params, info: Mapping[str, Any]
     ) -> Mapping[str, bytes]:
         """samples.png: generated images."""
         assert isinstance(net, GANNet)
-        samples = torch.cat(list(net.generate(_N_SHOWN, split[0].device)))
-        return {"samples.png": grid_png(samples, _COLUMNS)}
+        return {"samples.png": grid_png(torch.cat(list(net.generate(_N_SHOWN))), _COLUMNS)}
 
 
 def discriminator_loss(name: str, real: Tensor, generated: Tensor) -> Tensor:
@@ -163,6 +155,11 @@ def discriminator_loss(name: str, real: Tensor, generated: Tensor) -> Tensor:
     if name == "hinge":
         return functional.relu(1 - real).mean() + functional.relu(1 + generated).mean()
     return generated.mean() - real.mean()
+
+
+def generator_loss(name: str, score: Tensor) -> Tensor:
+    """The loss of scores [B, 1] of generated images."""
+    return (functional.softplus(-score) if name == "non-saturating" else -score).mean()
 
 
 def gradient_penalty(discriminator: nn.Module, real: Tensor, generated: Tensor) -> Tensor:

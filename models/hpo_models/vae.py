@@ -1,7 +1,6 @@
-"""Convolutional variational autoencoder.
+"""Convolutional variational autoencoder.  Source: Kingma, Welling 2014.
 
-Source: Kingma, Welling 2014; the weight of the KL term: Higgins et al. 2017 (beta-VAE), its
-annealing: Bowman et al. 2016.
+Weight of the KL term: Higgins et al. 2017 (beta-VAE); its annealing: Bowman et al. 2016.
 """
 
 from __future__ import annotations
@@ -22,6 +21,9 @@ from hpo_models.pictures import grid_png
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 _COLUMNS, _N_PAIRS, _N_SAMPLES = 12, 36, 60
 
+Shapes = tuple[list[tuple[int, int]], list[int]]
+"""(H, W) and channels, of several feature maps."""
+
 
 class Decoder(nn.Module):
     """Codes [B, latent] to image logits [B, C, H, W], of any C, H, W."""
@@ -37,30 +39,24 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         sizes, channels = feature_shapes(shape, width, depth)
-        (height, width_px), deepest = sizes[-1], channels[-1]
+        deepest = (channels[-1], *sizes[-1])
         layers: list[nn.Module] = [
-            nn.Linear(latent, deepest * height * width_px, bias=False),
-            nn.Unflatten(1, (deepest, height, width_px)),
+            nn.Linear(latent, math.prod(deepest), bias=False),
+            nn.Unflatten(1, deepest),
         ]
         for k in range(depth, 0, -1):  # each undoes one halving
-            # A side of s came from one of 2 s or of 2 s - 1 pixels.
-            odd = [
-                after - (2 * before - 1)
-                for before, after in zip(sizes[k], sizes[k - 1], strict=True)
-            ]
-            layers += [
-                nn.BatchNorm2d(channels[k]),
-                activation(),
-                nn.ConvTranspose2d(
-                    channels[k],
-                    channels[k - 1],
-                    kernel,
-                    stride=2,
-                    padding=kernel // 2,
-                    output_padding=(odd[0], odd[1]),
-                    bias=k == 1,
-                ),
-            ]
+            # A side of s comes from 2 s - 1 pixels, which a convolution gives back, or from 2 s.
+            more = [after - (2 * s - 1) for s, after in zip(sizes[k], sizes[k - 1], strict=True)]
+            up = nn.ConvTranspose2d(
+                channels[k],
+                channels[k - 1],
+                kernel,
+                2,
+                kernel // 2,
+                (more[0], more[1]),
+                bias=k == 1,
+            )
+            layers += [nn.BatchNorm2d(channels[k]), activation(), up]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, codes: Tensor) -> Tensor:
@@ -68,9 +64,7 @@ class Decoder(nn.Module):
         return logits
 
 
-def feature_shapes(
-    shape: Sequence[int], width: int, depth: int
-) -> tuple[list[tuple[int, int]], list[int]]:
+def feature_shapes(shape: Sequence[int], width: int, depth: int) -> Shapes:
     """Sides and channels of an image and of its maps after 1, ..., depth halvings."""
     sizes = [(math.ceil(shape[1] / 2**k), math.ceil(shape[2] / 2**k)) for k in range(depth + 1)]
     return sizes, [shape[0], *(width * 2**k for k in range(depth))]
@@ -103,19 +97,13 @@ class VAENet(nn.Module):
         layers: list[nn.Module] = []
         for k in range(depth):
             layers += [
-                nn.Conv2d(
-                    channels[k], channels[k + 1], kernel, stride=2, padding=kernel // 2, bias=False
-                ),
+                nn.Conv2d(channels[k], channels[k + 1], kernel, 2, kernel // 2, bias=False),
                 nn.BatchNorm2d(channels[k + 1]),
                 activation(),
             ]
         n_features = channels[-1] * math.prod(sizes[-1])
-        self.encoder = nn.Sequential(
-            *layers,
-            nn.Flatten(),
-            nn.Dropout(params["dropout"]),
-            nn.Linear(n_features, 2 * self.latent),
-        )
+        layers += [nn.Flatten(), nn.Dropout(params["dropout"])]
+        self.encoder = nn.Sequential(*layers, nn.Linear(n_features, 2 * self.latent))
         self.decoder = Decoder(self.latent, shape, params["width"], depth, kernel, activation)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,11 +154,9 @@ class VAE(Model):
         return VAENet(params, data.info["shape"])
 
     def begin_epoch(self, net: nn.Module, progress: float, params: Params) -> None:
-        """The KL weight rises from a tenth; at the share `annealing` of the training it is there.
-
-        It comes near exponentially and lacks 5 % then.  From 0 on, variances may explode.
-        """
+        """The KL weight nears `beta`, of which it lacks 5 % at the share `annealing`."""
         assert isinstance(net, VAENet)
+        # From a tenth: variances without a price explode.
         net.kl_weight = params["beta"] * (1 - 0.9 * math.exp(-3 * progress / params["annealing"]))
 
     def loss(self, net: nn.Module, batch: Split, params: Params) -> Tensor:
@@ -193,16 +179,16 @@ class VAE(Model):
             error, kl = bound_terms(net, images, mean, log_variance, noise)
             mse = (net.decode(mean) - images).square().flatten(1).mean(dim=1)
             rows.append(torch.stack((-error - kl, kl, mse), dim=1))
-        elbo, kl_mean, mse_mean = torch.cat(rows).double().mean(dim=0).tolist()
-        return {"elbo": elbo, "mse": mse_mean, "kl": kl_mean}
+        means = torch.cat(rows).double().mean(dim=0).tolist()
+        return dict(zip(("elbo", "kl", "mse"), means, strict=True))
 
     def show(
         self, net: nn.Module, split: Split, params: Params, info: Mapping[str, Any]
     ) -> Mapping[str, bytes]:
         """reconstructions.png: pairs of a test image and its reconstruction; samples.png."""
         assert isinstance(net, VAENet)
-        rows = torch.linspace(0, len(split[0]) - 1, min(_N_PAIRS, len(split[0]))).long()
-        images = split[0][rows]
+        n = len(split[0])
+        images = split[0][torch.linspace(0, n - 1, min(_N_PAIRS, n)).long()]  # of all classes
         pairs = torch.stack((images, net(images)), dim=1).flatten(0, 1)  # [2 N, C, H, W]
         generator = torch.Generator().manual_seed(0)
         codes = torch.randn(_N_SAMPLES, net.latent, generator=generator).to(images)
