@@ -20,9 +20,18 @@ from typing import Any
 
 import numpy as np
 
-STUDIES = {"cnn": "cnn-digits"} | {
-    name: name for name in ("rnn", "vae", "gan", "ssl-image", "captioner", "retrieval")
-}
+_NAMED_AS_THE_MODEL = (
+    "rnn",
+    "vae",
+    "gan",
+    "ssl-image",
+    "ssl-text",
+    "cross-lingual",
+    "captioner",
+    "retrieval",
+    "finetune",
+)
+STUDIES = {"cnn": "cnn-digits"} | {name: name for name in _NAMED_AS_THE_MODEL}
 
 
 def _pixels(split: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -83,6 +92,19 @@ def ngram_regression(data: Any) -> tuple[str, float]:
     return "regression on character n-grams", score
 
 
+def few_ngram_regression(data: Any) -> tuple[str, float]:
+    """Regression on the n-grams of the rows whose labels the probe sees; all texts for TF-IDF."""
+    from hpo_models.probe import N_LABELS, first_rows
+
+    weights, regression = _ngrams().named_steps.values()
+    weights.fit(_texts(data.train, data.info)[0])
+    x, y = _texts(first_rows(data.train, data.info["n_classes"]), data.info)
+    regression.fit(weights.transform(x), y)
+    x, y = _texts(data.test, data.info)
+    score = regression.score(weights.transform(x), y)
+    return f"regression on character n-grams, {N_LABELS} labels a class", score
+
+
 def constant_caption(data: Any) -> tuple[str, float]:
     """The caption that is best for all training images at once, of the 300 most frequent words."""
     from collections import Counter
@@ -107,8 +129,11 @@ BASELINES: dict[str, Callable[[Any], tuple[str, float]]] = {
     "rnn": ngram_regression,
     "vae": pca,
     "ssl-image": few_pixel_regression,
+    "ssl-text": few_ngram_regression,
+    "cross-lingual": ngram_regression,
     "captioner": constant_caption,
     "retrieval": chance_recall,
+    "finetune": ngram_regression,
 }
 
 

@@ -153,7 +153,7 @@ class Classifier(Model):
     def evaluate(self, net: nn.Module, batches: Iterable[Split], params: Params) -> Metrics:
         from hpo.metrics import classification_metrics
 
-        return classification_metrics((net(inputs), targets) for inputs, targets in batches)
+        return classification_metrics((net(batch[0]), batch[1]) for batch in batches)
 
 
 class TrialContext(Protocol):

@@ -29,8 +29,11 @@ MODELS: dict[str, str] = {
     "vae": "hpo_models.vae:VAE",
     "gan": "hpo_models.gan:GAN",
     "ssl-image": "hpo_models.ssl_image:SSLImage",
+    "ssl-text": "hpo_models.ssl_text:SSLText",
+    "cross-lingual": "hpo_models.cross_lingual:CrossLingual",
     "captioner": "hpo_models.captioner:Captioner",
     "retrieval": "hpo_models.retrieval:Retrieval",
+    "finetune": "hpo_models.finetune:Finetune",
 }
 DATASETS: dict[str, str] = {
     "digits": "hpo_models.datasets.digits:load",
@@ -41,7 +44,10 @@ DATASETS: dict[str, str] = {
     "npz": "hpo_models.datasets.npz:load",
     "surnames": "hpo_models.datasets.surnames:load",
     "csv": "hpo_models.datasets.csv_texts:load",
+    "topics": "hpo_models.datasets.topics:load",
+    "cldr": "hpo_models.datasets.cldr:load",
     "icons": "hpo_models.datasets.icons:load",
+    "icons-common": "hpo_models.datasets.icons:load_common",
     "captions": "hpo_models.datasets.captions:load",
 }
 _NEEDS_PATH = ("imagefolder", "npz", "csv", "captions")

@@ -115,7 +115,7 @@ class Captioner(Model):
 
     task = "image captioning"
     objective = Objective("word_f1", "maximize")
-    datasets = ("icons", "captions:")
+    datasets = ("icons-common", "icons", "captions:")
     n_trials = 20
     epochs = 12
     space = Space(

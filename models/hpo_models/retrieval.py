@@ -104,7 +104,7 @@ class Retrieval(Model):
 
     task = "image-text retrieval"
     objective = Objective("recall_at_10", "maximize")
-    datasets = ("icons", "captions:")
+    datasets = ("icons", "icons-common", "captions:")
     n_trials = 20
     epochs = 12
     additive = False
