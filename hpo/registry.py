@@ -46,11 +46,13 @@ DATASETS: dict[str, str] = {
     "csv": "hpo_models.datasets.csv_texts:load",
     "topics": "hpo_models.datasets.topics:load",
     "cldr": "hpo_models.datasets.cldr:load",
+    "cldr-things": "hpo_models.datasets.cldr:load_things",
     "icons": "hpo_models.datasets.icons:load",
     "icons-common": "hpo_models.datasets.icons:load_common",
     "captions": "hpo_models.datasets.captions:load",
+    "hf": "hpo_models.datasets.hugging_face:load",
 }
-_NEEDS_PATH = ("imagefolder", "npz", "csv", "captions")
+_NEEDS_PATH = ("imagefolder", "npz", "csv", "captions", "hf")
 _MAX_SOURCE_BYTES = 10_000_000
 
 
@@ -280,6 +282,8 @@ def find_data(model: Model, name: str | None) -> str:
     if kind not in _NEEDS_PATH:
         return kind
     path = Path(argument).expanduser()
+    if kind == "hf" and argument and not path.exists():
+        return name  # an id of the hub
     if not argument or not path.exists():
         raise SpecError(f"data: {name!r}: nothing at {str(path)!r}: write {kind}:PATH")
     return f"{kind}:{path.resolve()}"

@@ -145,19 +145,20 @@ def best(
     [dim]Example:  hpo best cnn-tpe --top 5[/dim]
     """
     from hpo.errors import HpoError
+    from hpo.outcome.confirm import ATTRIBUTE
 
     ledger = open_study(storage, study)
     found = ledger.top(top)
     if not found:
         raise HpoError(f"study {study!r} has no completed trial yet")
-    confirmed: dict[int, list[float]] = {}
-    for key, value in (ledger.attr("hpo:confirmations") or {}).items():
-        confirmed.setdefault(int(key.partition(":")[0]), []).append(value)
+    confirmed: dict[str, list[float]] = {}
+    for key, metrics in (ledger.attr(ATTRIBUTE) or {}).items():
+        confirmed.setdefault(key.partition(":")[0], []).append(metrics[ledger.meta.metric])
     rows = [
         {
             "trial": trial.number,
             "value": trial.value,
-            "confirmed": _mean(confirmed.get(trial.number)),
+            "confirmed": _mean(confirmed.get(str(trial.number))),
             "params": dict(trial.params),
         }
         for trial in found

@@ -42,6 +42,7 @@ def summarize(
         "trials": ledger.counts(),
         "best": None,
         "confirmed": None,
+        "verdict": None,
         "test": None,
         "path": None,
         "load": None,
@@ -52,6 +53,7 @@ def summarize(
         facts["confirmed"] = [
             {
                 "trial": c.number,
+                "default": c.is_default,
                 "searched": c.searched,
                 "mean": c.mean,
                 "sd": c.sd,
@@ -60,6 +62,7 @@ def summarize(
             }
             for c in retrained.ranking
         ]
+        facts["verdict"] = retrained.verdict
         facts["test"] = {
             "n": retrained.n_test,
             "best": retrained.test,
@@ -111,8 +114,8 @@ def _print_confirmed(console: Console, facts: Mapping[str, Any]) -> None:
     table.add_column("parameters", overflow="fold")
     for row in ranking:
         table.add_row(
-            str(row["trial"]),
-            f"{row['searched']:.4f}",
+            _title(row),
+            "-" if row["searched"] is None else f"{row['searched']:.4f}",
             f"{row['mean']:.4f}",
             f"{row['sd']:.4f}",
             escape(format_params(row["params"])),
@@ -125,6 +128,13 @@ def _print_confirmed(console: Console, facts: Mapping[str, Any]) -> None:
         )
         if not gap > 2 * noise:
             console.print("The first two are within noise of each other.")
+    console.print(facts["verdict"])
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    if row["trial"] is None:
+        return "default"
+    return f"{row['trial']}{' (default)' if row['default'] else ''}"
 
 
 def _print_test(console: Console, facts: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ import os
 import platform
 import shutil
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -49,15 +49,16 @@ class Artifact:
     info: dict[str, Any]
     metric: str
     direction: str
-    trial: int
+    trial: int | None
     n_trials: int
-    searched: float
+    searched: float | None
     confirmed: list[dict[str, Any]]
     test: Metrics
     default_params: dict[str, Any]
     default_test: Metrics
     seeds: dict[str, int]
     study: dict[str, Any]
+    verdict: str = ""
     versions: dict[str, str] = field(default_factory=_versions)
     format: int = 1
 
@@ -74,29 +75,37 @@ def explain(artifact: Artifact) -> str:
     """Why the search's value, the confirmed value and the test value differ."""
     values = artifact.confirmed[0]["values"]
     mean = statistics.fmean(values)
+    last = (
+        "The test value comes from a network trained on training + validation data with the "
+        "search's seed, tested once on rows that neither saw."
+    )
+    if artifact.searched is None:
+        return f"No trial of the search had this configuration, the model's default one. {last}"
     luck = (artifact.searched - mean) * (1 if artifact.direction == "maximize" else -1)
     return (
         f"The search's value ({artifact.searched:.4g}) is one of {artifact.n_trials} trials on the "
         "validation split, chosen for being good and measured with one seed: partly luck. "
         f"On {len(values)} fresh seeds the same configuration has a mean of {mean:.4g}, "
-        f"{abs(luck):.2g} {'worse' if luck > 0 else 'better'}. The test value comes from a network "
-        "trained on training + validation data with the search's seed, tested once on rows that "
-        "neither saw."
+        f"{abs(luck):.2g} {'worse' if luck > 0 else 'better'}. {last}"
     )
+
+
+def mean_text(values: Sequence[float]) -> str:
+    """`0.9853 ± 0.0012`: mean and sample standard deviation; the mean alone of one value."""
+    sd = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.4f}{sd}"
 
 
 def card(artifact: Artifact) -> str:
     """The model card, Markdown."""
     n_test = int(artifact.info.get("n_test", 0))
     values = artifact.confirmed[0]["values"]
-    sd = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    rows = [
-        ("search (validation, one seed)", f"{artifact.searched:.4f}"),
-        (
-            f"confirmed (validation, {len(values)} fresh seeds)",
-            f"{statistics.fmean(values):.4f}{sd}",
-        ),
-    ]
+    default = next((c for c in artifact.confirmed if c.get("default")), None)
+    rows = [(f"confirmed (validation, {len(values)} fresh seeds)", mean_text(values))]
+    if artifact.searched is not None:
+        rows.insert(0, ("search (validation, one seed)", f"{artifact.searched:.4f}"))
+    if default is not None:
+        rows.append(("default configuration, the same seeds", mean_text(default["values"])))
     for title, metrics in (("test", artifact.test), ("default's test", artifact.default_test)):
         rows += [
             (f"{title}: {name}", interval_text(name, value, n_test))
@@ -104,9 +113,10 @@ def card(artifact: Artifact) -> str:
         ]
     facts = "\n".join(f"| {name} | {value} |" for name, value in rows)
     load = f'hpo.load("{{this folder}}"{"" if artifact.model in MODELS else ", model=Net"})'
+    which = "the default" if artifact.trial is None else f"trial {artifact.trial}"
     return f"""# {artifact.study["name"]}: {artifact.model} on {artifact.data}
 
-Best configuration of the study (trial {artifact.trial}), retrained and tested once.
+Best configuration of the study ({which}), retrained and tested once. {artifact.verdict}
 
 | {artifact.metric} ({artifact.direction}) | value |
 |---|---|

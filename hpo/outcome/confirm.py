@@ -1,21 +1,29 @@
-"""Confirms the best configurations on fresh seeds: the best of many noisy trials is partly luck."""
+"""Confirms the best configurations, and the default one, on fresh seeds.
+
+The best of many noisy trials is partly luck.  The default is a candidate like the others: what is
+retrained is never a configuration that a fresh look finds worse than what needed no search.
+"""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.errors import HpoError
+from hpo.model import Metrics
 from hpo.storage.ledger import Ledger
 from hpo.study import ResolvedStudy
 from hpo.tune.driver import job_of
 from hpo.tune.environment import Resources
 from hpo.tune.pool import train_all
 
-ATTRIBUTE = "hpo:confirmations"
-"""Study attribute: {"<trial number>:<seed>": value}, so that nothing is trained twice."""
+ATTRIBUTE = "hpo:confirmed_metrics"
+"""Study attribute: {"<trial number>:<seed>": metrics}, so that nothing is trained twice."""
+UNTRIED = "default"
+"""Stands for the number of a default configuration that no trial had."""
 
 OnDone = Callable[[int, int, float | None], None]
 """Called with (done, total, value or None for a failed run) after each training."""
@@ -23,12 +31,33 @@ OnDone = Callable[[int, int, float | None], None]
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A configuration's value in the search beside its values on fresh seeds."""
+    """A configuration's value in the search beside its values on fresh seeds.
 
-    number: int
+    Attributes:
+        number: of its trial; None for a default configuration that no completed trial had.
+        searched: its trial's value, or None.
+        runs: metrics by fresh seed.
+        is_default: whether it is the model's default configuration, as the study narrowed it.
+    """
+
+    number: int | None
     params: dict[str, Any]
-    searched: float
-    values: list[float]
+    searched: float | None
+    runs: dict[int, Metrics]
+    metric: str
+    is_default: bool = False
+
+    @property
+    def title(self) -> str:
+        """`trial 3`, `trial 0 (default)`, `the default`."""
+        if self.number is None:
+            return "the default"
+        return f"trial {self.number}{' (default)' if self.is_default else ''}"
+
+    @property
+    def values(self) -> list[float]:
+        """The objective's values, by seed."""
+        return [metrics[self.metric] for metrics in self.runs.values()]
 
     @property
     def mean(self) -> float:
@@ -40,6 +69,38 @@ class Confirmed:
         return statistics.stdev(self.values) if len(self.values) > 1 else float("nan")
 
 
+def difference(a: Confirmed, b: Confirmed) -> tuple[float, float]:
+    """The mean of a's values less b's by seed, and half the width of its 95 % interval.
+
+    Paired, by Student's t; infinitely wide with fewer than two common seeds.
+    """
+    from scipy.stats import t
+
+    seeds = sorted(a.runs.keys() & b.runs.keys())
+    gaps = [a.runs[seed][a.metric] - b.runs[seed][a.metric] for seed in seeds]
+    if len(gaps) < 2:
+        return (gaps[0] if gaps else math.nan), math.inf
+    error = statistics.stdev(gaps) / math.sqrt(len(gaps))
+    return statistics.fmean(gaps), float(t.ppf(0.975, len(gaps) - 1)) * error
+
+
+def verdict(ranking: list[Confirmed], sign: int) -> str:
+    """One sentence: whether the first of the ranking beats the default beyond noise."""
+    best, default = ranking[0], next((c for c in ranking if c.is_default), None)
+    if default is None:
+        return "The default configuration was not confirmed."
+    if best is default:
+        return "No configuration of the search did better on fresh seeds than the default one."
+    gap, half = difference(best, default)
+    seeds = f"paired over {len(best.runs.keys() & default.runs.keys())} fresh seeds"
+    if math.isinf(half):
+        return f"Better than the default by {abs(gap):.3g} on one seed: no telling from noise."
+    margin = f"{abs(gap):.3g} ± {half:.2g} (95 %, {seeds})"
+    if sign * gap > half:
+        return f"Better than the default by {margin}."
+    return f"Within noise of the default: ahead by {margin}."
+
+
 def fresh_seeds(seed: int, n: int) -> list[int]:
     """Training seeds that the search did not use."""
     return [(seed + 1000 + i) % 2**32 for i in range(1, n + 1)]
@@ -48,40 +109,64 @@ def fresh_seeds(seed: int, n: int) -> list[int]:
 def confirm(
     study: ResolvedStudy, ledger: Ledger, resources: Resources, on_done: OnDone
 ) -> list[Confirmed]:
-    """Trains the best `confirm_top` configurations on `confirm_seeds` fresh seeds each.
+    """Trains the best `confirm_top` configurations and the default on `confirm_seeds` seeds each.
 
     Returns:
         Confirmed configurations, the best mean first.
     Raises:
         HpoError: no trial is COMPLETE, or every confirming run failed.
     """
-    spec = study.spec
-    top = ledger.top(spec.confirm_top)
-    if not top:
-        raise HpoError(f"study {study.name!r} has no completed trial to retrain")
+    spec, metric = study.spec, study.model.objective.metric
+    candidates = _candidates(study, ledger)
     seeds = fresh_seeds(spec.seed, spec.confirm_seeds)
-    known: dict[str, float] = dict(ledger.attr(ATTRIBUTE) or {})
+    known: dict[str, Metrics] = dict(ledger.attr(ATTRIBUTE) or {})
     base = replace(job_of(study), purpose="confirm")
-    todo = [(t, s) for s in seeds for t in top if f"{t.number}:{s}" not in known]
-    jobs = [replace(base, params={**base.params, **t.params}, seed=s) for t, s in todo]
+    todo = [(c, s) for s in seeds for c in candidates if _key(c, s) not in known]
+    jobs = [replace(base, params={**base.params, **c.params}, seed=s) for c, s in todo]
     errors = []
     for done, (index, result) in enumerate(train_all(jobs, resources), start=1):
-        trial, seed = todo[index]
-        value = result.metrics.get(study.model.objective.metric)
+        candidate, seed = todo[index]
+        value = result.metrics.get(metric)
         if result.error is not None or value is None:
-            errors.append(f"trial {trial.number}, seed {seed}: {result.error or 'no metric'}")
+            errors.append(f"trial {_key(candidate, seed)}: {result.error or 'no metric'}")
         else:
-            known[f"{trial.number}:{seed}"] = value
+            known[_key(candidate, seed)] = result.metrics
             ledger.set_attr(ATTRIBUTE, known)
         on_done(done, len(jobs), value)
     confirmed = []
-    for trial in top:
-        values = [known[key] for s in seeds if (key := f"{trial.number}:{s}") in known]
-        if values:
-            confirmed.append(
-                Confirmed(trial.number, dict(trial.params), trial.value or 0.0, values)
-            )
-    if not confirmed:
+    for candidate in candidates:
+        runs = {s: known[key] for s in seeds if (key := _key(candidate, s)) in known}
+        if runs:
+            confirmed.append(replace(candidate, runs=runs))
+    if not any(c.number is not None for c in confirmed):
         raise HpoError(f"every confirming run failed: {errors[0]}")
     sign = study.model.objective.sign
     return sorted(confirmed, key=lambda c: -sign * c.mean)
+
+
+def _candidates(study: ResolvedStudy, ledger: Ledger) -> list[Confirmed]:
+    """The best trials and the default configuration, without runs.
+
+    Raises:
+        HpoError: no trial is COMPLETE.
+    """
+    metric, space = study.model.objective.metric, study.space
+    chosen = ledger.top(study.spec.confirm_top)
+    if not chosen:
+        raise HpoError(f"study {study.name!r} has no completed trial to retrain")
+    default = space.default()
+    complete = (t for t in ledger.trials() if t.state.name == "COMPLETE")
+    tried = next((t for t in complete if space.key(t.params) == space.key(default)), None)
+    if tried is not None and tried.number not in [t.number for t in chosen]:
+        chosen.append(tried)
+    found = [
+        Confirmed(t.number, dict(t.params), t.value, {}, metric, is_default=t.params == default)
+        for t in chosen
+    ]
+    if tried is None and not space.validate(default):  # a rule may forbid it
+        found.append(Confirmed(None, default, None, {}, metric, is_default=True))
+    return found
+
+
+def _key(candidate: Confirmed, seed: int) -> str:
+    return f"{UNTRIED if candidate.number is None else candidate.number}:{seed}"

@@ -10,7 +10,7 @@ from typing import Any
 from hpo.errors import HpoError
 from hpo.model import Metrics
 from hpo.outcome.artifact import Artifact, save
-from hpo.outcome.confirm import Confirmed, confirm
+from hpo.outcome.confirm import Confirmed, confirm, verdict
 from hpo.storage.ledger import Ledger
 from hpo.study import ResolvedStudy
 from hpo.tune.driver import job_of
@@ -26,8 +26,9 @@ class Retrained:
     """What `retrain` came to.
 
     Attributes:
-        ranking: confirmed configurations, the best mean first.
+        ranking: confirmed configurations, the default among them, the best mean first.
         test: test metrics of the retrained best.
+        verdict: whether the best beats the default beyond noise.
         default_test: those of the model's default configuration, trained the same way.
         path: the saved folder.
     """
@@ -37,10 +38,16 @@ class Retrained:
     default_test: Metrics
     n_test: int
     path: Path
+    verdict: str
 
     @property
     def best(self) -> Confirmed:
         return self.ranking[0]
+
+    @property
+    def default(self) -> Confirmed | None:
+        """The default configuration, unless a rule of the space forbids it or its runs failed."""
+        return next((c for c in self.ranking if c.is_default), None)
 
 
 def retrain(
@@ -68,14 +75,14 @@ def retrain(
         results[index] = result
         progress("retraining", done, len(jobs))
     if results[0].error is not None:
-        raise HpoError(f"retraining trial {best.number} failed: {results[0].error}")
+        raise HpoError(f"retraining {best.title} failed: {results[0].error}")
     default_test = results[-1].test
     artifact = describe(study, ledger, ranking, results[0], default_test, default)
     folder = Path(study.spec.output).expanduser() / study.name
     path = save(artifact, results[0].weights, results[0].files, folder)
     ledger.set_attr("hpo:retrained", {"path": str(path), "test": results[0].test})
     n_test = int(results[0].info.get("n_test", 0))
-    return Retrained(ranking, results[0].test, default_test, n_test, path)
+    return Retrained(ranking, results[0].test, default_test, n_test, path, artifact.verdict)
 
 
 def describe(
@@ -99,11 +106,20 @@ def describe(
         n_trials=sum(ledger.counts().values()),
         searched=best.searched,
         confirmed=[
-            {"trial": c.number, "searched": c.searched, "values": c.values} for c in ranking
+            {
+                "trial": c.number,
+                "default": c.is_default,
+                "searched": c.searched,
+                "values": c.values,
+                "runs": [{"seed": seed, **metrics} for seed, metrics in c.runs.items()],
+                "params": c.params,
+            }
+            for c in ranking
         ],
         test=result.test,
         default_params={**study.fixed, **default},
         default_test=default_test,
         seeds={"search": study.spec.seed, "retrain": study.spec.seed},
         study=study.to_json(),
+        verdict=verdict(ranking, study.model.objective.sign),
     )

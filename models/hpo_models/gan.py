@@ -18,8 +18,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 from hpo.model import Data, Metrics, Model, Objective, ParameterGroup, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.frechet import Judge, classifier_of
+from hpo_models.images import check_pixels, feature_shapes
 from hpo_models.pictures import grid_png
-from hpo_models.vae import Decoder, check_pixels, feature_shapes
+from hpo_models.vae import Decoder
 
 N_SAMPLES = 2000
 """Generated images in an evaluation."""

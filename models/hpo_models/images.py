@@ -1,8 +1,9 @@
-"""What models of images and texts share: image encoder, augmentation, pictures of results."""
+"""What models of images share: shapes, checks, image encoder, augmentation, pictures of results."""
 
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo.errors import SpecError
+from hpo.model import Data
 from hpo_models.cnn import Normalize
 
 _TILE, _MARGIN, _LINE = 144, 8, 15
 """Width of a tile's content, space around it and height of a line of text, in pixels."""
+
+
+Shapes = tuple[list[tuple[int, int]], list[int]]
+"""(H, W) and channels, of several feature maps."""
+
+
+def feature_shapes(shape: Sequence[int], width: int, depth: int) -> Shapes:
+    """Sides and channels of an image and of its maps after 1, ..., depth halvings."""
+    sizes = [(math.ceil(shape[1] / 2**k), math.ceil(shape[2] / 2**k)) for k in range(depth + 1)]
+    return sizes, [shape[0], *(width * 2**k for k in range(depth))]
+
+
+def check_pixels(data: Data) -> None:
+    """Raises SpecError: pixels outside 0..1, which no sigmoid can give."""
+    for images in (split[0] for split in (data.train, data.val) if split and len(split[0])):
+        low, high = float(images.min()), float(images.max())
+        if low < 0 or high > 1:
+            raise SpecError(
+                f"data: {data.name!r}: pixels lie in {low:.3g}..{high:.3g}: scale them to 0..1"
+            )
 
 
 class ResidualBlock(nn.Module):

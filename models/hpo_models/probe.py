@@ -32,7 +32,7 @@ class Probed(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = nn.Linear(n_features, data.info["n_classes"]).requires_grad_(False)
-        self.labelled = first_rows(data.train, data.info["n_classes"]) if data.train else None
+        self.labelled = first_rows(data.train[:2], data.info["n_classes"]) if data.train else None
 
     def forward(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self.head(self.encoder(inputs))

@@ -1,12 +1,14 @@
-"""Self-supervised text encoder: hidden characters are told from the others, or two views are near.
+"""Self-supervised text encoder: two views of a text are to be near, or hidden characters are told.
 
-Source: Devlin et al. 2019 (masked modelling), here of characters; Chen et al. 2020 (SimCLR), with
-hidden characters as augmentation, as Gao et al. 2021 (SimCSE) use dropout.
+Source: Chen et al. 2020 (SimCLR), with hidden characters as augmentation, as Gao et al. 2021
+(SimCSE) use dropout; Tian et al. 2020 (two descriptions of one thing as views); Devlin et al. 2019
+(masked modelling), here of characters; Bojanowski et al. 2017 (character n-grams).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,28 +17,34 @@ from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import nt_xent
 from hpo_models.probe import Probed, probe
-from hpo_models.text import UNKNOWN, RecurrentEncoder, hide, n_codes
+from hpo_models.text import UNKNOWN, NGramEncoder, RecurrentEncoder, decode, hide, n_codes
 
 _TUNED_FROM = 0.75
 """From this share of the training on, the network is fine-tuned too, for what it costs."""
+_N_QUERIES, _N_NEAREST = 12, 4
+_RECURRENT = ("gru", "lstm")
 
 
 class SSLTextNet(Probed):
     """Encoder, head for the probe, and what the loss needs: characters or a projection."""
 
-    encoder: RecurrentEncoder
+    encoder: NGramEncoder | RecurrentEncoder
 
     def __init__(self, params: Params, data: Data) -> None:
         codes = n_codes(data.info["vocabulary"])
-        encoder = RecurrentEncoder(
-            codes,
-            cell=params["cell"],
-            embedding=params["embedding"],
-            width=params["width"],
-            layers=params["layers"],
-            bidirectional=True,
-            dropout=params["dropout"],
-            pooling=params["pooling"],
+        encoder: NGramEncoder | RecurrentEncoder = (
+            NGramEncoder(params["size"], params["longest"], params["dropped"])
+            if params["encoder"] == "ngrams"
+            else RecurrentEncoder(
+                codes,
+                cell=params["encoder"],
+                embedding=params["embedding"],
+                width=params["size"] // 2,
+                layers=params["layers"],
+                bidirectional=True,
+                dropout=params["dropout"],
+                pooling=params["pooling"],
+            )
         )
         super().__init__(encoder, encoder.out_features, data)
         outputs = codes if params["method"] == "masked" else params["projected"]
@@ -44,34 +52,42 @@ class SSLTextNet(Probed):
 
 
 class SSLText(Model):
-    """Self-supervised text encoder: masked or contrastive, judged by a probe with 10 labels a
-    class."""
+    """Self-supervised text encoder: contrastive or masked, judged by a probe with 10 labels a
+    class.
+
+    Where data has two texts of the same thing, as `cldr` has its names in two languages, these are
+    the two views; else both are of one text.
+    """
 
     task = "self-supervised learning of texts"
     objective = Objective("probe_accuracy", "maximize")
-    datasets = ("surnames", "csv:")
+    datasets = ("cldr-things", "surnames", "topics", "csv:")
     n_trials = 20
-    epochs = 20
+    epochs = 10
     additive = False
     space = Space(
-        lr=Float(5e-4, 2e-2, log=True, default=5e-3, grid=(2e-3, 5e-3, 1e-2)),
+        lr=Float(5e-4, 2e-2, log=True, default=3e-3, grid=(1e-3, 3e-3, 1e-2)),
         weight_decay=Float(1e-5, 3e-1, log=True, default=1e-2, grid=(1e-3, 1e-1)),
-        batch_size=Choice(128, 64, 256),
+        batch_size=Choice(256, 128, 512),
         schedule=Choice("onecycle", "cosine", "constant"),
         grad_clip=Float(0.1, 5.0, log=True, default=1.0, grid=(1.0,)),
-        method=Choice("masked", "contrastive"),
+        encoder=Choice("ngrams", *_RECURRENT),
+        longest=Int(2, 6, default=4, when={"encoder": "ngrams"}),
+        dropped=Float(0.0, 0.8, default=0.5, grid=(0.3, 0.6), when={"encoder": "ngrams"}),
+        embedding=Int(16, 128, log=True, default=64, when={"encoder": _RECURRENT}),
+        layers=Int(1, 2, default=1, when={"encoder": _RECURRENT}),
+        pooling=Choice("max", "mean", "last", when={"encoder": _RECURRENT}),
+        dropout=Float(0.0, 0.4, default=0.1, grid=(0.1, 0.3), when={"encoder": _RECURRENT}),
+        size=Int(32, 256, log=True, default=128),
+        method=Choice("contrastive", "masked"),
         temperature=Float(
             0.05, 1.0, log=True, default=0.2, grid=(0.1, 0.3), when={"method": "contrastive"}
         ),
         projected=Choice(64, 32, 128, when={"method": "contrastive"}),
-        hidden=Float(0.1, 0.5, default=0.25, grid=(0.15, 0.3)),
-        cell=Choice("gru", "lstm"),
-        embedding=Int(16, 128, log=True, default=64),
-        width=Int(32, 192, log=True, default=96),
-        layers=Int(1, 2, default=1),
-        pooling=Choice("mean", "max", "last"),
-        dropout=Float(0.0, 0.4, default=0.1, grid=(0.1, 0.3)),
+        hidden=Float(0.02, 0.5, default=0.1, grid=(0.1, 0.25)),
         probe_penalty=Float(1e-1, 1e3, log=True, default=30.0, grid=(3.0, 30.0, 300.0)),
+        # A bag of n-grams has no state at a character to tell it from.
+        forbidden=[{"encoder": "ngrams", "method": "masked"}],
     )
 
     def build(self, params: Params, data: Data) -> nn.Module:
@@ -79,15 +95,18 @@ class SSLText(Model):
 
     def prepare(self, batch: Split, params: Params, generator: torch.Generator) -> Split:
         """Texts with hidden characters, and what they are compared with; never the targets."""
-        view = hide(batch[0], params["hidden"], generator)
-        masked = params["method"] == "masked"
-        return view, batch[0] if masked else hide(batch[0], params["hidden"], generator)
+        codes, _, *others = batch
+        view = hide(codes, params["hidden"], generator)
+        if params["method"] == "masked":
+            return view, codes
+        return view, hide(others[0] if others else codes, params["hidden"], generator)
 
     def loss(self, net: nn.Module, batch: Split, params: Params) -> Tensor:
         assert isinstance(net, SSLTextNet)
         if params["method"] == "contrastive":
             a, b = net.projector(net.encoder(torch.cat(batch))).chunk(2)  # [B, projected] each
             return nt_xent(a, b, params["temperature"])
+        assert isinstance(net.encoder, RecurrentEncoder)
         view, codes = batch
         # The mean over hidden characters; without any, a loss of 0 that still has gradients.
         weights = ((view == UNKNOWN) & (codes != UNKNOWN)).float()  # [B, L]
@@ -105,3 +124,18 @@ class SSLText(Model):
         tuned = self.progress >= _TUNED_FROM
         views = (lambda codes: hide(codes, params["hidden"], generator)) if tuned else None
         return probe(net, batches, params["probe_penalty"], views)
+
+    def show(
+        self, net: nn.Module, split: Split, params: Params, info: Mapping[str, Any]
+    ) -> Mapping[str, bytes]:
+        """neighbours.md: test texts and the nearest others in the space of the features."""
+        assert isinstance(net, SSLTextNet)
+        features = nn.functional.normalize(net.encoder(split[0]), dim=1)
+        texts, n = decode(split[0], info["vocabulary"]), len(features)
+        classes = [info["class_names"][k] for k in split[1].tolist()]
+        lines = ["| text | class | nearest texts |", "|---|---|---|"]
+        for query in range(0, n, max(1, n // _N_QUERIES)):
+            near = (features @ features[query]).topk(min(1 + _N_NEAREST, n)).indices.tolist()
+            named = [f"{texts[k]} ({classes[k]})" for k in near if k != query]
+            lines.append(f"| {texts[query]} | {classes[query]} | {', '.join(named)} |")
+        return {"neighbours.md": "\n".join(lines).encode() + b"\n"}

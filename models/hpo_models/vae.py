@@ -13,16 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.errors import SpecError
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
+from hpo_models.images import check_pixels, feature_shapes
 from hpo_models.pictures import grid_png
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 _COLUMNS, _N_PAIRS, _N_SAMPLES = 12, 36, 60
-
-Shapes = tuple[list[tuple[int, int]], list[int]]
-"""(H, W) and channels, of several feature maps."""
 
 
 class Decoder(nn.Module):
@@ -62,22 +59,6 @@ class Decoder(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         logits: Tensor = self.layers(codes)
         return logits
-
-
-def feature_shapes(shape: Sequence[int], width: int, depth: int) -> Shapes:
-    """Sides and channels of an image and of its maps after 1, ..., depth halvings."""
-    sizes = [(math.ceil(shape[1] / 2**k), math.ceil(shape[2] / 2**k)) for k in range(depth + 1)]
-    return sizes, [shape[0], *(width * 2**k for k in range(depth))]
-
-
-def check_pixels(data: Data) -> None:
-    """Raises SpecError: pixels outside 0..1, which no sigmoid can give."""
-    for images in (split[0] for split in (data.train, data.val) if split and len(split[0])):
-        low, high = float(images.min()), float(images.max())
-        if low < 0 or high > 1:
-            raise SpecError(
-                f"data: {data.name!r}: pixels lie in {low:.3g}..{high:.3g}: scale them to 0..1"
-            )
 
 
 class VAENet(nn.Module):

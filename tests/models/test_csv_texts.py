@@ -63,6 +63,16 @@ def test_whole_languages_are_tested(tmp_path: Path) -> None:
     assert len(data.val[1]) == 18
 
 
+def test_of_four_languages_one_validates_and_one_tests(tmp_path: Path) -> None:
+    languages = ("de",) * 6 + ("en",) * 6 + ("fr",) * 2 + ("it",)
+    data = csv_texts.load(write(tmp_path, table(150, languages)), 0)
+    assert data.test is not None
+    for split, of in ((data.val, {12, 13}), (data.test, {14})):
+        numbers = [int(text.split()[2]) for text in decode(split[0], data.info["vocabulary"])]
+        assert numbers == [i for i in range(150) if i % 15 in of]
+    assert len(data.train[1]) == 120
+
+
 def test_two_languages_leave_one_for_training_and_one_is_none(tmp_path: Path) -> None:
     data = csv_texts.load(write(tmp_path, table(40, ("de", "de", "de", "en"))), 0)
     assert data.test is not None

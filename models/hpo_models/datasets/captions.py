@@ -116,7 +116,8 @@ def _read_table(file: Path, argument: str) -> list[tuple[str, str]]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines)
-            missing = {"image", "caption"} - set(reader.fieldnames or ())
+            columns = list(reader.fieldnames or ())
+            missing = {"image", "caption"} - set(columns)
             rows = [] if missing else list(reader)
     except UnicodeDecodeError:
         raise SpecError(f"data: {argument!r}: captions.csv is not UTF-8: save it so") from None
@@ -127,7 +128,7 @@ def _read_table(file: Path, argument: str) -> list[tuple[str, str]]:
     if missing:
         raise SpecError(
             f"data: {argument!r}: captions.csv lacks the column {', '.join(sorted(missing))} "
-            f"(it has {', '.join(reader.fieldnames or ()) or 'none'}): its first line must be "
+            f"(it has {', '.join(columns) or 'none'}): its first line must be "
             "image,caption"
         )
     if not rows:

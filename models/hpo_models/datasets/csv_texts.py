@@ -2,7 +2,9 @@
 
 Split 70/15/15 by class.  With a third column, `lang`, the test split is made of whole languages,
 those with the fewest rows, up to 15 % of the file or at least one: what is measured then is the
-transfer to languages that were not trained on.  The others are split 85/15 by class.
+transfer to languages that were not trained on.  Of four languages or more, the validation split is
+made in the same way of those with the next fewest, so that a search chooses by transfer too; of
+fewer, the other rows are split 85/15 by class.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ import unicodedata
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from hpo.errors import SpecError
 from hpo.model import Data
-from hpo_models.datasets.split import stratified_split
-from hpo_models.text import encode, vocabulary_of
+from hpo_models.datasets.split import stratified_split, text_data
 
 MAX_LENGTH = 512
 """Longer texts are cut to so many characters."""
@@ -32,30 +34,29 @@ def load(argument: str, seed: int) -> Data:
         SpecError: unreadable file, missing columns or cells, one class, too few rows of a class.
     """
     table = _read(argument)
-    tested = _tested_languages(table)
-    _check_classes(table, tested, argument)
+    tested = _fewest_languages(table, of=2)
+    validated = _fewest_languages(table[~table["lang"].isin(tested)], of=3) if tested else []
+    _check_classes(table, tested, validated, argument)
     class_names = sorted(table["label"].unique())
     targets = torch.tensor(table["label"].map(class_names.index).tolist())
     if tested:
-        is_tested = torch.tensor(table["lang"].isin(tested).tolist())
-        learnt, test = (torch.nonzero(part).flatten() for part in (~is_tested, is_tested))
-        shares = (1 - _HELD_OUT, _HELD_OUT)
-        parts = [learnt[rows] for rows in stratified_split(targets[learnt], shares, seed)] + [test]
+        of_test, of_val = (
+            torch.tensor(table["lang"].isin(part).tolist()) for part in (tested, validated)
+        )
+        learnt, test = torch.nonzero(~of_test & ~of_val).flatten(), torch.nonzero(of_test).flatten()
+        if validated:
+            parts = [learnt, torch.nonzero(of_val).flatten(), test]
+        else:
+            shares = (1 - _HELD_OUT, _HELD_OUT)
+            parts = [learnt[rows] for rows in stratified_split(targets[learnt], shares, seed)]
+            parts.append(test)
     else:
         parts = stratified_split(targets, (1 - 2 * _HELD_OUT, _HELD_OUT, _HELD_OUT), seed)
-    texts = table["text"].tolist()
-    # Of all rows: a character that no training row holds stays untrained, but can be decoded.
-    vocabulary = vocabulary_of(texts)
-    max_length = min(max(map(len, texts)), MAX_LENGTH)
-    codes = encode(texts, vocabulary, max_length)
-    train, val, held_out = ((codes[rows], targets[rows]) for rows in parts)
-    info = {
-        "n_classes": len(class_names),
-        "class_names": class_names,
-        "vocabulary": vocabulary,
-        "max_length": max_length,
-    }
-    return Data(f"csv:{argument}", train, val, held_out, info)
+    texts, labels = table["text"].tolist(), targets.tolist()
+    rows = [
+        ([texts[k] for k in part], [labels[k] for k in part]) for part in map(Tensor.tolist, parts)
+    ]
+    return text_data(f"csv:{argument}", rows, class_names, MAX_LENGTH)
 
 
 def _read(path: str) -> pd.DataFrame:
@@ -92,27 +93,28 @@ def _read(path: str) -> pd.DataFrame:
     return table.drop_duplicates("text", ignore_index=True)
 
 
-def _tested_languages(table: pd.DataFrame) -> list[str]:
-    """The languages of the test split; none if the file names less than two."""
-    if "lang" not in table.columns or table["lang"].nunique() < 2:
+def _fewest_languages(table: pd.DataFrame, of: int) -> list[str]:
+    """The languages to hold out; none if there are less than `of`."""
+    if "lang" not in table.columns or table["lang"].nunique() < of:
         return []
     n_rows = table.groupby("lang").size().sort_values(kind="stable")
     fit = n_rows.cumsum() <= _HELD_OUT * len(table)
     return [str(name) for name in n_rows.index[: max(1, int(fit.sum()))]]
 
 
-def _check_classes(table: pd.DataFrame, tested: list[str], path: str) -> None:
-    """Raises SpecError unless every class can be in every part."""
+def _check_classes(table: pd.DataFrame, tested: list[str], validated: list[str], path: str) -> None:
+    """Raises SpecError unless every class can be in every part that is split by class."""
     if table["label"].nunique() < 2:
         raise SpecError(
             f"data: {path!r}: {len(table)} rows with {table['label'].nunique()} different labels: "
             "a classifier needs at least 2"
         )
-    learnt = table[~table["lang"].isin(tested)] if tested else table
-    n_parts = 2 if tested else 3
+    held_out = [*tested, *validated]
+    learnt = table[~table["lang"].isin(held_out)] if tested else table
+    n_parts = 3 if not tested else 1 if validated else 2
     n_rows = learnt.groupby("label").size().reindex(sorted(table["label"].unique()), fill_value=0)
     for label in n_rows.index[n_rows < n_parts]:
-        where = f" outside {', '.join(tested)}, which are for testing" if tested else ""
+        where = f" outside {', '.join(held_out)}, which are held out" if tested else ""
         raise SpecError(
             f"data: {path!r}: class {label!r} has {n_rows[label]} different texts{where}: "
             f"each needs at least {n_parts}: add some, or remove it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -37,10 +38,15 @@ def load(argument: str, seed: int) -> Data:
             )
         images += [_read(file) for file in files]
         labels += [label] * len(files)
-    grey = all(image.mode in ("L", "1", "I;16") for image in images)
-    inputs = torch.stack([_tensor(image.convert("L" if grey else "RGB")) for image in images])
     names = [folder.name for folder in folders]
+    inputs = tensor_of(images)
     return image_data(f"imagefolder:{argument}", inputs, torch.tensor(labels), names, seed)
+
+
+def tensor_of(images: Sequence[Image.Image]) -> Tensor:
+    """Images of any size and mode as [N, C, SIDE, SIDE] float32 in 0..1."""
+    grey = all(image.mode in ("L", "1", "I;16") for image in images)
+    return torch.stack([_tensor(image.convert("L" if grey else "RGB")) for image in images])
 
 
 def _read(file: Path) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Honest splits: stratified, fixed by a seed, checked."""
+"""Honest splits: stratified, fixed by a seed, checked; images and texts of a split, described."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hpo.errors import SpecError
 from hpo.model import Data
+from hpo_models.text import encode, vocabulary_of
 
 
 def stratified_split(targets: Tensor, shares: Sequence[float], seed: int) -> list[Tensor]:
@@ -72,3 +73,33 @@ def image_info(train_inputs: Tensor, class_names: Sequence[str]) -> dict[str, An
         "mean": train_inputs.mean(dim=(0, 2, 3)).tolist(),
         "std": train_inputs.std(dim=(0, 2, 3)).clamp_min(1e-6).tolist(),
     }
+
+
+def text_data(
+    name: str,
+    parts: Sequence[tuple[Sequence[str], Sequence[int]]],
+    class_names: Sequence[str],
+    max_length: int,
+) -> Data:
+    """A classification data set of texts, described.
+
+    Args:
+        parts: texts and targets of the training, validation and test rows.
+        max_length: longer texts are cut to so many characters.
+    Returns:
+        Codes [N, L] int64 and targets [N] int64 of each part.  The vocabulary is of all rows: a
+        character that no training row holds stays untrained, but can be decoded.
+    """
+    texts = [text for part, _ in parts for text in part]
+    vocabulary, longest = vocabulary_of(texts), min(max(map(len, texts)), max_length)
+    train, val, test = (
+        (encode(part, vocabulary, longest), torch.tensor(targets, dtype=torch.int64))
+        for part, targets in parts
+    )
+    info = {
+        "n_classes": len(class_names),
+        "class_names": list(class_names),
+        "vocabulary": vocabulary,
+        "max_length": longest,
+    }
+    return Data(name, train, val, test, info)
