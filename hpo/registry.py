@@ -279,6 +279,12 @@ def find_data(model: Model, name: str | None) -> str:
         return name
     if kind not in DATASETS:
         raise SpecError(unknown("data", kind, DATASETS))
+    fitting = [form.removesuffix(":") for form in model.datasets]
+    if fitting and kind not in fitting:
+        raise SpecError(
+            f"data: {name!r} does not fit {type(model).__name__}: choose from "
+            f"{', '.join(model.datasets)}"
+        )
     if kind not in _NEEDS_PATH:
         return kind
     path = Path(argument).expanduser()

@@ -53,7 +53,7 @@ class CNN(Classifier):
     """Convolutional image classifier: depth, width, kernel, norm, augmentation, optimizer."""
 
     task = "image classification"
-    datasets = ("digits", "mnist", "fashionmnist", "cifar10", "imagefolder:", "npz:")
+    datasets = ("digits", "mnist", "fashionmnist", "cifar10", "imagefolder:", "npz:", "hf:")
     n_trials = 20
     epochs = 5
     timeout_s = 25

@@ -97,7 +97,7 @@ class CrossLingual(Classifier):
     """Cross-lingual text classifier: character n-grams or GRU, Latin or own letters, alignment."""
 
     task = "cross-lingual text classification"
-    datasets = ("cldr", "csv:")
+    datasets = ("cldr", "cldr-things", "csv:")
     n_trials = 20
     epochs = 10
     additive = False

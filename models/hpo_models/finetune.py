@@ -92,7 +92,7 @@ class Finetune(Classifier):
     """
 
     task = "fine-tuning of a pretrained text encoder"
-    datasets = ("topics", "csv:")
+    datasets = ("topics", "surnames", "csv:", "hf:")
     n_trials = 10
     epochs = 3
     backbone: ClassVar[str] = ""

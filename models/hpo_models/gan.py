@@ -84,7 +84,7 @@ class GAN(Model):
 
     task = "image generation"
     objective = Objective("fid", "minimize")
-    datasets = ("digits", "mnist", "fashionmnist", "imagefolder:", "npz:")
+    datasets = ("digits", "mnist", "fashionmnist", "imagefolder:", "npz:", "hf:")
     n_trials = 20
     epochs = 15
     additive = False

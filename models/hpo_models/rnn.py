@@ -43,7 +43,7 @@ class RNN(Classifier):
     """Recurrent text classifier: cell, embedding, width, layers, pooling, dropout, optimizer."""
 
     task = "text classification"
-    datasets = ("surnames", "csv:")
+    datasets = ("surnames", "topics", "csv:", "hf:")
     n_trials = 20
     epochs = 20
     space = Space(

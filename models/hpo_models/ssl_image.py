@@ -45,7 +45,7 @@ class SSLImage(Model):
 
     task = "self-supervised learning of images"
     objective = Objective("probe_accuracy", "maximize")
-    datasets = ("digits", "mnist", "fashionmnist", "cifar10", "imagefolder:", "npz:")
+    datasets = ("digits", "mnist", "fashionmnist", "cifar10", "imagefolder:", "npz:", "hf:")
     n_trials = 20
     epochs = 12
     additive = False

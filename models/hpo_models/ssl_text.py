@@ -61,7 +61,7 @@ class SSLText(Model):
 
     task = "self-supervised learning of texts"
     objective = Objective("probe_accuracy", "maximize")
-    datasets = ("cldr-things", "surnames", "topics", "csv:")
+    datasets = ("cldr-things", "surnames", "topics", "csv:", "hf:")
     n_trials = 20
     epochs = 10
     additive = False

@@ -112,7 +112,7 @@ class VAE(Model):
 
     task = "image generation"
     objective = Objective("elbo", "maximize")
-    datasets = ("digits", "mnist", "fashionmnist", "imagefolder:", "npz:")
+    datasets = ("digits", "mnist", "fashionmnist", "imagefolder:", "npz:", "hf:")
     n_trials = 20
     epochs = 15
     space = Space(

@@ -24,6 +24,10 @@ CASES: dict[str, tuple[list[str], str]] = {
     "unknown sampler": (["run", "--model", "cnn", "--sampler", "tpee"], "tpe"),
     "unknown pruner": (["run", "--model", "cnn", "--pruner", "ash"], "asha"),
     "unknown data": (["run", "--model", "cnn", "--data", "digitz"], "did you mean 'digits'"),
+    "data of another kind": (
+        ["run", "--model", "cnn", "--data", "surnames"],
+        "does not fit CNN: choose from digits",
+    ),
     "data folder missing": (
         ["run", "--model", "cnn", "--data", "imagefolder:/no/where"],
         "nothing at",

@@ -70,8 +70,10 @@ def _read(argument: str) -> dict[str, Any]:
     """The splits by name."""
     need("datasets", "data: hf", "hf")
     import datasets
+    from huggingface_hub.utils import logging
 
     datasets.disable_progress_bars()
+    logging.set_verbosity_error()
     identifier, _, config = (
         (argument, "", "") if Path(argument).exists() else argument.partition(":")
     )
