@@ -9,7 +9,8 @@ run: .venv/bin/hpo
 	.venv/bin/hpo run --model cnn --sampler tpe
 
 test: .venv/bin/hpo lint
-	.venv/bin/pytest
+	.venv/bin/pytest -n 3 --dist worksteal -m "not alone"
+	.venv/bin/pytest -m alone
 
 lint: .venv/bin/hpo
 	.venv/bin/ruff check .

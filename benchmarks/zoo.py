@@ -2,6 +2,7 @@
 
     python benchmarks/zoo.py [--only rnn --only vae] [--folder zoo-runs]
     python benchmarks/zoo.py --baselines          # these alone, a minute or two
+    python benchmarks/zoo.py --record      # what is done, to benchmarks/zoo and docs/models
 
 Each study runs as `hpo run --study NAME` in one SQLite file in the folder, so that what was cut off
 goes on when the command is given again; models that are done are only printed.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -31,6 +33,9 @@ _NAMED_AS_THE_MODEL = (
     "retrieval",
     "finetune",
 )
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run as a file, `benchmarks` is not to be found by itself
+RECORDS, PAGES = ROOT / "benchmarks" / "zoo", ROOT / "docs" / "models"
 STUDIES = {"cnn": "cnn-digits"} | {name: name for name in _NAMED_AS_THE_MODEL}
 
 
@@ -105,6 +110,30 @@ def few_ngram_regression(data: Any) -> tuple[str, float]:
     return f"regression on character n-grams, {N_LABELS} labels a class", score
 
 
+def frozen_regression(data: Any) -> tuple[str, float]:
+    """Regression on the pretrained network's mean features, which stay as they are."""
+    import torch
+
+    from hpo.registry import find_model, load_model
+
+    model = load_model(find_model("finetune"))
+    params = {**model.space.default(), "adapt": "frozen", "pooling": "mean"}
+    net = model.build(params, data).eval()
+    size = net.head.in_features
+    net.head = torch.nn.Linear(size, size, bias=False)
+    torch.nn.init.eye_(net.head.weight)  # the network's output is its features
+
+    def features(split: Any) -> np.ndarray:
+        with torch.no_grad():
+            parts = [net(codes) for codes in split[0].split(64)]
+        return torch.nn.functional.normalize(torch.cat(parts), dim=1).numpy()
+
+    known = data.for_retraining().train
+    regression = _logistic(C=10.0).fit(features(known), known[1].numpy())
+    score = regression.score(features(data.test), data.test[1].numpy())
+    return "regression on frozen MiniLM features", score
+
+
 def constant_caption(data: Any) -> tuple[str, float]:
     """The caption that is best for all training images at once, of the 300 most frequent words."""
     from collections import Counter
@@ -133,7 +162,7 @@ BASELINES: dict[str, Callable[[Any], tuple[str, float]]] = {
     "cross-lingual": ngram_regression,
     "captioner": constant_caption,
     "retrieval": chance_recall,
-    "finetune": ngram_regression,
+    "finetune": frozen_regression,
 }
 
 
@@ -159,56 +188,68 @@ def run_study(name: str, folder: Path) -> float:
 
 def row(name: str, folder: Path) -> dict[str, Any]:
     """The model's line of the table, kept in the folder once its study is whole."""
-    from hpo.outcome.artifact import read
-    from hpo.storage.ledger import Ledger
-    from hpo.storage.sql import open_storage, resolve_url
-
     kept = folder / f"{name}.json"
     if kept.exists():
         return dict(json.loads(kept.read_text()))
     clock = folder / f"{name}.seconds"
     before = float(clock.read_text()) if clock.exists() else 0.0
     clock.write_text(str(before + run_study(STUDIES[name], folder)))
-    storage = open_storage(resolve_url(str(folder / "hpo.db")), create=False)
-    ledger = Ledger.open(storage, STUDIES[name])
-    facts = read((ledger.attr("hpo:retrained") or {})["path"])
-    values = facts.confirmed[0]["values"]
-    found = {
-        "model": name,
-        "data": facts.data,
-        "metric": facts.metric,
-        "baseline": baseline(name),
-        "default": facts.default_test,
-        "searched": facts.searched,
-        "confirmed": (float(np.mean(values)), float(np.std(values, ddof=1))),
-        "test": facts.test,
-        "n_test": facts.info.get("n_test"),
-        "trials": ledger.counts(),
-        "params": facts.params,
-        "minutes": float(clock.read_text()) / 60,
-    }
+    found = describe(name, folder, float(clock.read_text()) / 60)
     kept.write_text(json.dumps(found, indent=1))
     return found
 
 
+def describe(name: str, folder: Path, minutes: float) -> dict[str, Any]:
+    """What a finished study came to, as plain data."""
+    from hpo.outcome.artifact import read
+    from hpo.storage.ledger import Ledger
+    from hpo.storage.sql import open_storage, resolve_url
+
+    storage = open_storage(resolve_url(str(folder / "hpo.db")), create=False)
+    ledger = Ledger.open(storage, STUDIES[name])
+    path = Path((ledger.attr("hpo:retrained") or {})["path"])
+    facts = read(path)
+    default = next((c for c in facts.confirmed if c["default"]), None)
+    return {
+        "model": name,
+        "study": STUDIES[name],
+        "data": facts.data,
+        "metric": facts.metric,
+        "direction": facts.direction,
+        "baseline": baseline(name),
+        "default": {"runs": default["runs"] if default else [], "test": facts.default_test},
+        "best": {"runs": facts.confirmed[0]["runs"], "test": facts.test},
+        "searched": facts.searched,
+        "trial": facts.trial,
+        "verdict": facts.verdict,
+        "n_test": facts.info.get("n_test"),
+        "trials": ledger.counts(),
+        "epochs": facts.study["epochs"],
+        "sampler": facts.study["sampler"],
+        "params": facts.params,
+        "versions": facts.versions,
+        "minutes": minutes,
+        "path": str(path),
+    }
+
+
 def line(found: dict[str, Any]) -> str:
     """A row of Markdown."""
+    from benchmarks.zoo_page import confirmed
     from hpo.outcome.artifact import interval_text
 
     metric, n_test = found["metric"], int(found["n_test"] or 0)
-    plain = found["baseline"]
-    mean, sd = found["confirmed"]
-    others = ", ".join(
-        f"{k} {v:.3g}" for k, v in found["test"].items() if k not in (metric, "loss")
-    )
+    plain, test = found["baseline"], found["best"]["test"]
+    others = ", ".join(f"{k} {v:.3g}" for k, v in test.items() if k not in (metric, "loss"))
     cells = (
-        found["model"],
+        f"[{found['model']}](docs/models/{found['model']}.md)",
         found["data"],
         metric,
         f"{plain[1]:.3f} ({plain[0]})" if plain else "-",
-        f"{found['default'].get(metric, float('nan')):.4g}",
-        f"{mean:.4g} ± {sd:.2g}",
-        interval_text(metric, found["test"][metric], n_test),
+        confirmed(found, "default"),
+        confirmed(found, "best"),
+        interval_text(metric, found["default"]["test"][metric], n_test),
+        interval_text(metric, test[metric], n_test),
         others,
         str(sum(found["trials"].values())),
         f"{found['minutes']:.0f}",
@@ -216,11 +257,40 @@ def line(found: dict[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+HEAD = (
+    "model | data | metric | baseline's test | default, 3 seeds (validation) | best, 3 seeds "
+    "(validation) | default's test | best's test | other test metrics | trials | minutes"
+)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The README's table."""
+    lines = [f"| {HEAD} |", "|" + "---|" * (HEAD.count("|") + 1)]
+    return "\n".join([*lines, *map(line, rows)])
+
+
+def record(name: str, folder: Path) -> None:
+    """Copies a model's result and pictures into the checkout and writes its page."""
+    from benchmarks.zoo_page import page
+
+    found = row(name, folder)
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    PAGES.mkdir(parents=True, exist_ok=True)
+    files = []
+    for file in sorted(Path(found.pop("path")).iterdir()):
+        if file.name not in ("README.md", "model.json", "weights.safetensors"):
+            files.append(f"{name}-{file.name}")
+            shutil.copyfile(file, PAGES / files[-1])
+    (RECORDS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (PAGES / f"{name}.md").write_text(page(found, files))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", choices=STUDIES, action="append")
     parser.add_argument("--folder", type=Path, default=Path("zoo-runs"))
     parser.add_argument("--baselines", action="store_true")
+    parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     names = args.only or list(STUDIES)
     if args.baselines:
@@ -228,16 +298,20 @@ def main() -> None:
             found = baseline(name)
             print(f"{name}: " + (f"{found[1]:.4f} ({found[0]})" if found else "its default"))
         return
-    args.folder.mkdir(parents=True, exist_ok=True)
-    head = (
-        "model | data | metric | baseline's test | default's test | best, confirmed on 3 seeds "
-        "(validation) | its test | other test metrics | trials | minutes"
-    )
-    lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
+    folder = args.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if args.record:
+        for name in names:
+            if (folder / f"{name}.json").exists():
+                record(name, folder)
+        kept = [RECORDS / f"{name}.json" for name in STUDIES]
+        print(table([json.loads(file.read_text()) for file in kept if file.exists()]))
+        return
+    rows = []
     for name in names:
-        lines.append(line(row(name, args.folder.resolve())))
-        print(lines[-1], file=sys.stderr)
-    print("\n".join(lines))
+        rows.append(row(name, folder))
+        print(line(rows[-1]), file=sys.stderr)
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from tests.postgres import PostgresServer
 
+# Several tests run side by side: a thread each, in what they start too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 _numbers = itertools.count(1)
 
 

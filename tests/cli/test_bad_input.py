@@ -201,6 +201,7 @@ def test_bad_model_files(code: str, expected: str, tmp_path: Path, run_cli: RunC
     assert not (tmp_path / "hpo.db").exists()
 
 
+@pytest.mark.alone
 def test_help_is_quick_and_shows_examples(tmp_path: Path) -> None:
     code = (
         "import sys, time; start = time.perf_counter()\n"

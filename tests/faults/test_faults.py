@@ -54,6 +54,7 @@ def test_a_second_driver_is_refused_and_named_the_first(tmp_path: Path) -> None:
     assert first.problems == []
 
 
+@pytest.mark.alone
 def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     study = campaign(tmp_path)
     study.ensure_driver()

@@ -17,6 +17,7 @@ from hpo.storage.lease import Driver, Lease, current_drivers, drivers_table, thi
 from hpo.storage.lock import engine_of
 from hpo.storage.sql import open_storage
 
+pytestmark = pytest.mark.alone
 STUDY = 7
 BEAT_S, EXPIRY_S = 0.1, 1.0
 

@@ -213,6 +213,7 @@ def test_a_strangers_own_class_runs_and_loads(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", offered], cwd=tmp_path.parent, check=True)
 
 
+@pytest.mark.alone
 def test_both_workers_are_busy_and_each_trial_has_its_own_process(tmp_path: Path) -> None:
     write_toy(tmp_path, "slow")
     arguments = ["--n-trials", "6", "--epochs", "3", "--no-retrain", "--pruner", "none"]
