@@ -58,7 +58,7 @@ def few_pixel_regression(data: Any) -> tuple[str, float]:
     from hpo_models.probe import N_LABELS, first_rows
 
     x, y = _pixels(first_rows(data.train, data.info["n_classes"]))
-    score = _logistic().fit(x, y).score(*_pixels(data.test))
+    score = logistic().fit(x, y).score(*_pixels(data.test))
     return f"logistic regression on pixels, {N_LABELS} labels a class", score
 
 
@@ -68,7 +68,8 @@ def _texts(split: Any, info: Any) -> tuple[list[str], np.ndarray]:
     return decode(split[0], info["vocabulary"]), split[1].numpy()
 
 
-def _logistic(**options: Any) -> Any:
+def logistic(**options: Any) -> Any:
+    """Logistic regression that is run to its end."""
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(max_iter=1000, **options)
@@ -77,23 +78,24 @@ def _logistic(**options: Any) -> Any:
 def pixel_regression(data: Any) -> tuple[str, float]:
     """Logistic regression on the pixels, training and validation rows."""
     x, y = _pixels(data.for_retraining().train)
-    return "logistic regression on pixels", _logistic().fit(x, y).score(*_pixels(data.test))
+    return "logistic regression on pixels", logistic().fit(x, y).score(*_pixels(data.test))
 
 
-def _ngrams() -> Any:
+def ngrams() -> Any:
+    """TF-IDF of character n-grams, and logistic regression."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline
 
     return make_pipeline(
         TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True),
-        _logistic(C=10.0),
+        logistic(C=10.0),
     )
 
 
 def ngram_regression(data: Any) -> tuple[str, float]:
     """TF-IDF of character n-grams, and logistic regression."""
     x, y = _texts(data.for_retraining().train, data.info)
-    score = _ngrams().fit(x, y).score(*_texts(data.test, data.info))
+    score = ngrams().fit(x, y).score(*_texts(data.test, data.info))
     return "regression on character n-grams", score
 
 
@@ -101,7 +103,7 @@ def few_ngram_regression(data: Any) -> tuple[str, float]:
     """Regression on the n-grams of the rows whose labels the probe sees; all texts for TF-IDF."""
     from hpo_models.probe import N_LABELS, first_rows
 
-    weights, regression = _ngrams().named_steps.values()
+    weights, regression = ngrams().named_steps.values()
     weights.fit(_texts(data.train, data.info)[0])
     x, y = _texts(first_rows(data.train[:2], data.info["n_classes"]), data.info)
     regression.fit(weights.transform(x), y)
@@ -110,27 +112,28 @@ def few_ngram_regression(data: Any) -> tuple[str, float]:
     return f"regression on character n-grams, {N_LABELS} labels a class", score
 
 
-def frozen_regression(data: Any) -> tuple[str, float]:
-    """Regression on the pretrained network's mean features, which stay as they are."""
+def frozen_features(data: Any, codes: Any) -> np.ndarray:
+    """The pretrained network's mean features of texts [N, L], which stay as they are, [N, D]."""
     import torch
 
     from hpo.registry import find_model, load_model
 
     model = load_model(find_model("finetune"))
     params = {**model.space.default(), "adapt": "frozen", "pooling": "mean"}
-    net = model.build(params, data).eval()
+    net: Any = model.build(params, data).eval()
     size = net.head.in_features
     net.head = torch.nn.Linear(size, size, bias=False)
     torch.nn.init.eye_(net.head.weight)  # the network's output is its features
+    with torch.no_grad():
+        parts = [net(part) for part in codes.split(64)]
+    return torch.nn.functional.normalize(torch.cat(parts), dim=1).numpy()
 
-    def features(split: Any) -> np.ndarray:
-        with torch.no_grad():
-            parts = [net(codes) for codes in split[0].split(64)]
-        return torch.nn.functional.normalize(torch.cat(parts), dim=1).numpy()
 
+def frozen_regression(data: Any) -> tuple[str, float]:
+    """Regression on the features of the network that `finetune` adapts."""
     known = data.for_retraining().train
-    regression = _logistic(C=10.0).fit(features(known), known[1].numpy())
-    score = regression.score(features(data.test), data.test[1].numpy())
+    regression = logistic(C=10.0).fit(frozen_features(data, known[0]), known[1].numpy())
+    score = regression.score(frozen_features(data, data.test[0]), data.test[1].numpy())
     return "regression on frozen MiniLM features", score
 
 

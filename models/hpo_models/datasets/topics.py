@@ -25,6 +25,18 @@ _FEWEST = 46
 
 def load(argument: str, seed: int) -> Data:
     """Codes [N, L] int64 of the utterances' characters, targets [N] int64."""
+    texts, targets, exchanges, topics = rows_of()
+    rest, tested = _split(np.arange(len(texts)), targets, exchanges, 0)
+    learned, validated = _split(rest, targets, exchanges, seed)
+    parts = [
+        ([texts[k] for k in part], [targets[k] for k in part])
+        for part in (learned, validated, tested)
+    ]
+    return text_data("topics", parts, topics, MAX_LENGTH)
+
+
+def rows_of() -> tuple[list[str], list[int], list[str], list[str]]:
+    """Utterances, their targets, the first utterances of their exchanges; the topics' names."""
     folder = need("chatterbot_corpus", "data: topics") / "data" / "english"
     found = {file.stem: dict(_utterances(file)) for file in sorted(folder.glob("*.yml"))}
     found = {topic: texts for topic, texts in found.items() if len(texts) >= _FEWEST}
@@ -36,13 +48,7 @@ def load(argument: str, seed: int) -> Data:
         if n_topics[text] == 1
     ]
     texts, targets, exchanges = (list(column) for column in zip(*rows, strict=True))
-    rest, tested = _split(np.arange(len(rows)), targets, exchanges, 4, 0)
-    learned, validated = _split(rest, targets, exchanges, 4, seed)
-    parts = [
-        ([texts[k] for k in part], [targets[k] for k in part])
-        for part in (learned, validated, tested)
-    ]
-    return text_data("topics", parts, list(found), MAX_LENGTH)
+    return texts, targets, exchanges, list(found)
 
 
 def _utterances(file: Path) -> Iterator[tuple[str, str]]:
@@ -53,12 +59,12 @@ def _utterances(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def _split(
-    rows: np.ndarray, targets: list[int], exchanges: list[str], n_folds: int, seed: int
+    rows: np.ndarray, targets: list[int], exchanges: list[str], seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows but one fold, and that fold: of each topic about as much, exchanges whole."""
+    """Three quarters of the rows, and the rest: of each topic about as much, exchanges whole."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    folds = StratifiedGroupKFold(4, shuffle=True, random_state=seed)
     y, groups = np.array(targets)[rows], np.array(exchanges)[rows]
     kept, fold = next(folds.split(rows, y, groups))
     return rows[kept], rows[fold]
