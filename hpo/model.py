@@ -93,6 +93,16 @@ class Model:
         """The model's own data, for models that need no `--data`; None: use the registry."""
         return None
 
+    def check(self, space: Space, fixed: Params) -> None:
+        """Raises SpecError if this machine lacks what it needs beside data: a package, weights.
+
+        Called once, before a run on this machine creates anything.
+
+        Args:
+            space: what is searched.
+            fixed: parameters that are not.
+        """
+
     def build(self, params: Params, data: Data) -> nn.Module:
         """The network for these parameters, with fresh weights, on the CPU."""
         raise NotImplementedError(f"{type(self).__name__} must define build(params, data)")

@@ -34,6 +34,7 @@ MODELS: dict[str, str] = {
     "captioner": "hpo_models.captioner:Captioner",
     "retrieval": "hpo_models.retrieval:Retrieval",
     "finetune": "hpo_models.finetune:Finetune",
+    "finetune-image": "hpo_models.finetune_image:FinetuneImage",
 }
 DATASETS: dict[str, str] = {
     "digits": "hpo_models.datasets.digits:load",

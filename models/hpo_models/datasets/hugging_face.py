@@ -60,7 +60,7 @@ def load(argument: str, seed: int) -> Data:
         rows = [(part[0], of) for part, of in zip(parts, targets, strict=True)]
         return text_data(f"hf:{argument}", rows, class_names, MAX_LENGTH)
     pixels = tensor_of([image for images, _ in parts for image in images])
-    train_x, val_x, test_x = pixels.split([len(images) for images, _ in parts])
+    train_x, val_x, test_x = torch.split(pixels, [len(images) for images, _ in parts])
     train_y, val_y, test_y = (torch.tensor(of) for of in targets)
     info = image_info(train_x, class_names)
     return Data(f"hf:{argument}", (train_x, train_y), (val_x, val_y), (test_x, test_y), info)
