@@ -103,7 +103,7 @@ class Finetune(Classifier):
         batch_size=Choice(32, 16, 64),
         schedule=Choice("onecycle", "cosine", "constant"),
         adapt=Choice("full", "last", "lora", "frozen"),
-        n_last=Int(1, 4, default=2, when={"adapt": "last"}),
+        n_last=Int(2, 4, default=2, when={"adapt": "last"}),
         lora_rank=Choice(8, 4, 16, when={"adapt": "lora"}),
         backbone_lr=Float(
             1e-3,

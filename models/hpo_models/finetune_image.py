@@ -88,7 +88,7 @@ class FinetuneImage(Classifier):
         backbone=Choice("mobilenet_v3_small", "resnet18", "efficientnet_b0"),
         side=Choice(64, 96, 128),
         adapt=Choice("full", "last", "frozen"),
-        n_last=Int(1, 4, default=2, when={"adapt": "last"}),
+        n_last=Int(2, 4, default=2, when={"adapt": "last"}),
         backbone_lr=Float(
             1e-2,
             1.0,

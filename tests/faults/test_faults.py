@@ -176,7 +176,7 @@ def odd(folder: Path, *how: str, flags: tuple[str, ...] = ()) -> Ledger:
 
 
 def test_a_hung_trial_is_ended(tmp_path: Path) -> None:
-    ledger = odd(tmp_path, "fine", "hang", "slow", flags=("--trial-timeout", "8"))
+    ledger = odd(tmp_path, "fine", "hang", "slow", flags=("--trial-timeout", "20"))
     found = {
         t.params["how"]: (t.state.name, t.user_attrs.get("fail_kind")) for t in ledger.trials()
     }
