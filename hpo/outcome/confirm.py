@@ -117,11 +117,11 @@ def confirm(
         HpoError: no trial is COMPLETE, or every confirming run failed.
     """
     spec, metric = study.spec, study.model.objective.metric
-    candidates = _candidates(study, ledger)
+    tried = candidates(study, ledger)
     seeds = fresh_seeds(spec.seed, spec.confirm_seeds)
     known: dict[str, Metrics] = dict(ledger.attr(ATTRIBUTE) or {})
     base = replace(job_of(study), purpose="confirm")
-    todo = [(c, s) for s in seeds for c in candidates if _key(c, s) not in known]
+    todo = [(c, s) for s in seeds for c in tried if _key(c, s) not in known]
     jobs = [replace(base, params={**base.params, **c.params}, seed=s) for c, s in todo]
     errors = []
     for done, (index, result) in enumerate(train_all(jobs, resources), start=1):
@@ -134,7 +134,7 @@ def confirm(
             ledger.set_attr(ATTRIBUTE, known)
         on_done(done, len(jobs), value)
     confirmed = []
-    for candidate in candidates:
+    for candidate in tried:
         runs = {s: known[key] for s in seeds if (key := _key(candidate, s)) in known}
         if runs:
             confirmed.append(replace(candidate, runs=runs))
@@ -144,7 +144,7 @@ def confirm(
     return sorted(confirmed, key=lambda c: -sign * c.mean)
 
 
-def _candidates(study: ResolvedStudy, ledger: Ledger) -> list[Confirmed]:
+def candidates(study: ResolvedStudy, ledger: Ledger) -> list[Confirmed]:
     """The best trials and the default configuration, without runs.
 
     Raises:
@@ -155,12 +155,15 @@ def _candidates(study: ResolvedStudy, ledger: Ledger) -> list[Confirmed]:
     if not chosen:
         raise HpoError(f"study {study.name!r} has no completed trial to retrain")
     default = space.default()
+    key = space.key(default)
     complete = (t for t in ledger.trials() if t.state.name == "COMPLETE")
-    tried = next((t for t in complete if space.key(t.params) == space.key(default)), None)
+    tried = next((t for t in complete if space.key(t.params) == key), None)
     if tried is not None and tried.number not in [t.number for t in chosen]:
         chosen.append(tried)
     found = [
-        Confirmed(t.number, dict(t.params), t.value, {}, metric, is_default=t.params == default)
+        Confirmed(
+            t.number, dict(t.params), t.value, {}, metric, is_default=space.key(t.params) == key
+        )
         for t in chosen
     ]
     if tried is None and not space.validate(default):  # a rule may forbid it
