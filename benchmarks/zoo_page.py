@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from hpo.outcome.artifact import interval_text
+from hpo.parameter_forms import condition_text, range_text
 from hpo.registry import find_model, load_model
 
 
@@ -95,28 +96,14 @@ def _tests(found: dict[str, Any]) -> list[tuple[str, str, str]]:
 def _space(model: Any, params: dict[str, Any]) -> list[str]:
     default = model.space.default()
     return [
-        f"| `{p}` | {_range(parameter)} | {_condition(parameter)} | {_value(default.get(p))} "
-        f"| {_value(params.get(p))} |"
+        f"| `{p}` | {range_text(parameter)} | {condition_text(parameter)} "
+        f"| {_value(default.get(p))} | {_value(params.get(p))} |"
         for p, parameter in model.space.params.items()
     ]
 
 
 def _value(value: Any) -> str:
     return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _range(parameter: Any) -> str:
-    if hasattr(parameter, "choices"):
-        return ", ".join(map(str, parameter.choices))
-    return f"{parameter.low:g} to {parameter.high:g}{', log' if parameter.log else ''}"
-
-
-def _condition(parameter: Any) -> str:
-    allowed = {
-        k: " or ".join(map(str, v)) if isinstance(v, list | tuple) else str(v)
-        for k, v in (parameter.when or {}).items()
-    }
-    return ", ".join(f"{k} is {v}" for k, v in allowed.items())
 
 
 def _shown(file: str) -> str:

@@ -1,4 +1,4 @@
-"""Forms of one parameter: Optuna's distribution, scikit-optimize's dimension, a draw, JSON.
+"""Forms of one parameter: Optuna's distribution, scikit-optimize's dimension, a draw, JSON, text.
 
 Importing this file imports neither Optuna nor skopt.
 """
@@ -127,6 +127,24 @@ def decode(p: Parameter, value: Any) -> Any:
     if isinstance(p, Int):
         return round(float(value))
     return min(max(float(value), float(p.low)), float(p.high))
+
+
+def range_text(p: Parameter) -> str:
+    """`0.0005 to 0.05, log`; `adamw, sgd`."""
+    if isinstance(p, Choice):
+        return ", ".join(map(str, p.choices))
+    step = (
+        f", step {p.step:g}"
+        if p.step is not None and not (isinstance(p, Int) and p.step == 1)
+        else ""
+    )
+    return f"{p.low:g} to {p.high:g}{', log' if p.log else ''}{step}"
+
+
+def condition_text(p: Parameter) -> str:
+    """`optimizer is sgd`; empty if the parameter is always active."""
+    allowed = {name: " or ".join(map(str, as_values(v))) for name, v in (p.when or {}).items()}
+    return ", ".join(f"{name} is {values}" for name, values in allowed.items())
 
 
 def to_json(p: Parameter) -> dict[str, Any]:

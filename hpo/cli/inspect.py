@@ -186,16 +186,17 @@ def list_models(context: typer.Context, form: Form = Format.table) -> None:
     rows = []
     for name in MODELS:
         model = load_model(find_model(name))
-        rows.append(
-            {
-                "name": name,
-                "task": model.task,
-                "objective": f"{model.objective.direction} {model.objective.metric}",
-                "params": len(model.space),
-                "data": ", ".join(model.datasets),
-                "what": (model.__doc__ or "").strip().partition("\n")[0],
-            }
-        )
+        row = {
+            "name": name,
+            "task": model.task,
+            "objective": f"{model.objective.direction} {model.objective.metric}",
+            "params": len(model.space),
+            "data": ", ".join(model.datasets),
+            "what": " ".join((model.__doc__ or "").partition("\n\n")[0].split()),
+        }
+        if form is Format.table:  # as much as a terminal has room for
+            del row["what"]
+        rows.append(row)
     print_rows(rows, form, title="models")
 
 
@@ -208,10 +209,11 @@ def show_model(
 
     [dim]Example:  hpo models show cnn -f table[/dim]
     """
+    from hpo.parameter_forms import condition_text, range_text
     from hpo.registry import find_model, load_model
 
     model = load_model(find_model(name))
-    facts = {
+    facts: dict[str, Any] = {
         "name": name,
         "task": model.task,
         "metric": model.objective.metric,
@@ -222,7 +224,23 @@ def show_model(
         "default": model.space.default(),
         "space": model.space.to_json(),
     }
+    if form is not Format.table:
+        _print_facts(facts, form)
+        return
+    default = facts.pop("default")
+    del facts["space"]
+    facts["datasets"] = ", ".join(model.datasets)
     _print_facts(facts, form)
+    rows = [
+        {
+            "parameter": p,
+            "range": range_text(parameter),
+            "when": condition_text(parameter),
+            "default": default.get(p),
+        }
+        for p, parameter in model.space.params.items()
+    ]
+    print_rows(rows, form, title="space")
 
 
 def samplers(form: Form = Format.table) -> None:
