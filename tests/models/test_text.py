@@ -71,3 +71,36 @@ def test_common_icons_have_no_word_that_training_lacks_everywhere() -> None:
     assert data.test is not None
     assert len(data.val[0]) == len(data.test[0]) == 500
     assert len(data.info["words"]) < 700
+
+
+def test_cldr_validates_on_languages_that_training_lacks() -> None:
+    from babel import Locale
+
+    data = cldr.load("", 0)
+    spanish = set(Locale.parse("es").territories.values())
+    texts = [set(decode(split[0], data.info["vocabulary"])) for split in (data.train, data.val)]
+    # What is written as in another language stays with that one.
+    assert len(texts[1] & spanish) > 100
+    assert "Alemania" in texts[1] and "Alemania" not in texts[0]
+    assert "Deutschland" in texts[0] and "Германия" in texts[1]
+    other = cldr.load("", 1)
+    assert "Alemania" in decode(other.train[0], other.info["vocabulary"])
+
+
+def test_no_part_of_cldr_things_names_what_another_does() -> None:
+    data = cldr.load_things("", 0)
+    assert data.test is not None
+    vocabulary = data.info["vocabulary"]
+    of = {}
+    for k, split in enumerate((data.train, data.val, data.test)):
+        for text, other in zip(
+            decode(split[0], vocabulary), decode(split[2], vocabulary), strict=True
+        ):
+            of[text] = (k, other)
+    apart = [(text, other) for text, (k, other) in of.items() if of.get(other, (k,))[0] != k]
+    assert len(apart) < 0.005 * len(of)  # names that two things share stand in one part alone
+    assert of["Deutschland"][0] == of["Alemania"][0] == of["Almanya"][0]
+    again = cldr.load_things("", 1)
+    assert again.test is not None
+    kept = set(decode(again.test[0], again.info["vocabulary"]))
+    assert kept == {text for text, (k, _) in of.items() if k == 2}

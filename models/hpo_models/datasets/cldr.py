@@ -17,12 +17,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from hpo.extras import need
 from hpo.model import Data
-from hpo_models.text import encode, vocabulary_of
+from hpo_models.datasets.split import text_data
+from hpo_models.text import encode
 
 LEARNED = ("en", "de", "fr", "es", "pl", "ru", "sv", "tr")
 TESTED = ("da", "no", "pt", "it", "nl", "sw", "id", "et", "fi", "hu", "uk", "cs", "el")
@@ -81,15 +79,15 @@ def load_things(argument: str, seed: int) -> Data:
 
 
 def _data(name: str, parts: Sequence[Part]) -> Data:
-    vocabulary = vocabulary_of(text for part in parts for text in part)
-    train, val, test = (_tensors(part, vocabulary) for part in parts)
-    info = {
-        "n_classes": len(KINDS),
-        "class_names": list(KINDS),
-        "vocabulary": vocabulary,
-        "max_length": MAX_LENGTH,
-    }
-    return Data(name, train, val, test, info)
+    rows = [(list(part), [KINDS.index(kind) for kind, _ in part.values()]) for part in parts]
+    data = text_data(name, rows, KINDS, MAX_LENGTH)
+    assert data.test is not None
+    splits = []
+    for split, part in zip((data.train, data.val, data.test), parts, strict=True):
+        others = [other for _, other in part.values()]
+        codes = encode(others, data.info["vocabulary"], data.info["max_length"])
+        splits.append((*split, codes))
+    return Data(name, *splits, data.info)
 
 
 def _names_of(languages: Sequence[str]) -> Names:
@@ -123,15 +121,6 @@ def _other(text: str, names: list[str], seed: int) -> str:
 
 def _hash(*of: object) -> int:
     return zlib.crc32(" ".join(map(str, of)).encode())
-
-
-def _tensors(part: Part, vocabulary: str) -> tuple[Tensor, ...]:
-    others = [other for _, other in part.values()]
-    return (
-        encode(list(part), vocabulary, MAX_LENGTH),
-        torch.tensor([KINDS.index(kind) for kind, _ in part.values()]),
-        encode(others, vocabulary, MAX_LENGTH),
-    )
 
 
 def _names(language: str) -> Iterator[tuple[str, str, str]]:
