@@ -126,11 +126,13 @@ def confirm(
     errors = []
     for done, (index, result) in enumerate(train_all(jobs, resources), start=1):
         candidate, seed = todo[index]
-        value = result.metrics.get(metric)
+        # JSON, and so the dashboard's page, has no NaN.
+        finite = {name: v for name, v in result.metrics.items() if math.isfinite(v)}
+        value = finite.get(metric)
         if result.error is not None or value is None:
-            errors.append(f"trial {_key(candidate, seed)}: {result.error or 'no metric'}")
+            errors.append(f"{candidate.title}, seed {seed}: {result.error or f'no {metric}'}")
         else:
-            known[_key(candidate, seed)] = result.metrics
+            known[_key(candidate, seed)] = finite
             ledger.set_attr(ATTRIBUTE, known)
         on_done(done, len(jobs), value)
     confirmed = []
