@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -117,11 +118,11 @@ def _print_confirmed(console: Console, facts: Mapping[str, Any]) -> None:
             _title(row),
             "-" if row["searched"] is None else f"{row['searched']:.4f}",
             f"{row['mean']:.4f}",
-            f"{row['sd']:.4f}",
+            "-" if math.isnan(row["sd"]) else f"{row['sd']:.4f}",
             escape(format_params(row["params"])),
         )
     console.print(table)
-    if len(ranking) > 1:
+    if len(ranking) > 1 and not (ranking[0]["default"] or ranking[1]["default"]):
         gap = abs(ranking[0]["mean"] - ranking[1]["mean"])
         noise = (ranking[0]["sd"] ** 2 + ranking[1]["sd"] ** 2) ** 0.5 / (
             ranking[0]["n_seeds"] ** 0.5

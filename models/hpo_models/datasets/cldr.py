@@ -87,7 +87,8 @@ def _data(name: str, parts: Sequence[Part]) -> Data:
         others = [other for _, other in part.values()]
         codes = encode(others, data.info["vocabulary"], data.info["max_length"])
         splits.append((*split, codes))
-    return Data(name, *splits, data.info)
+    train, val, test = splits
+    return Data(name, train, val, test, data.info)
 
 
 def _names_of(languages: Sequence[str]) -> Names:
