@@ -147,6 +147,9 @@ class Model:
         return batch
 
 
+_SHOWN_AT_ONCE = 512
+
+
 class Classifier(Model):
     """A model whose network maps inputs to class logits [B, n_classes]."""
 
@@ -164,6 +167,23 @@ class Classifier(Model):
         from hpo.metrics import classification_metrics
 
         return classification_metrics((net(batch[0]), batch[1]) for batch in batches)
+
+    def show(
+        self, net: nn.Module, split: Split, params: Params, info: Mapping[str, Any]
+    ) -> Mapping[str, bytes]:
+        """classes.md: rows, precision, recall and F1 of each class among the test rows."""
+        import torch
+
+        from hpo.metrics import per_class_metrics
+
+        logits = torch.cat([net(part) for part in torch.split(split[0], _SHOWN_AT_ONCE)])
+        names = info.get("class_names") or range(logits.shape[1])
+        lines = ["| class | rows | precision | recall | F1 |", "|---|---|---|---|---|"]
+        for row in per_class_metrics(logits.float(), split[1]):
+            name = str(names[int(row["class"])]).replace("|", r"\|")
+            figures = " | ".join(f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
+            lines.append(f"| {name} | {row['support']:.0f} | {figures} |")
+        return {"classes.md": "\n".join(lines).encode() + b"\n"}
 
 
 class TrialContext(Protocol):

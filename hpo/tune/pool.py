@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hpo.model import Metrics
-from hpo.training.session import Job
+from hpo.training.session import Job, Session
 from hpo.tune import group
 from hpo.tune.environment import Resources
 from hpo.tune.report import one_line
@@ -47,11 +48,19 @@ def train(job: Job, folder: str) -> Trained:
         return Trained(
             test=session.test(),
             weights=safetensors_of(session.network()),
-            files=session.files(),
+            files=_files(session),
             info=session.data_info(),
         )
     except Exception as error:
         return Trained(error=one_line(error))
+
+
+def _files(session: Session) -> dict[str, bytes]:
+    """What the network makes of test rows; a model whose `show` fails is not lost by that."""
+    try:
+        return session.files()
+    except Exception:
+        return {"show-failed.txt": traceback.format_exc().encode()}
 
 
 def safetensors_of(network: Any) -> bytes | None:

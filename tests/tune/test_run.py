@@ -97,6 +97,9 @@ def test_every_sampler_searches_the_cnn(sampler: str, tmp_path: Path) -> None:
     assert {t.user_attrs["run"]["epochs"] for t in trials} == {1}
 
 
+SAVED = {"weights.safetensors", "model.json", "README.md", "classes.md"}
+
+
 def test_confirmed_retrained_saved_and_loaded(tmp_path: Path) -> None:
     small = [*SMALL[:-1], "--confirm-top", "2", "--confirm-seeds", "2"]
     found = hpo("run", "--model", "cnn", "--n-trials", "3", *small, folder=tmp_path)
@@ -107,7 +110,7 @@ def test_confirmed_retrained_saved_and_loaded(tmp_path: Path) -> None:
     assert found["confirmed"][0]["mean"] >= found["confirmed"][1]["mean"]
     assert found["test"]["n"] == 1000
     path = Path(found["path"])
-    assert {p.name for p in path.iterdir()} == {"weights.safetensors", "model.json", "README.md"}
+    assert {p.name for p in path.iterdir()} == SAVED
     assert "fresh seeds" in (path / "README.md").read_text()
 
     import torch
@@ -127,7 +130,7 @@ def test_confirmed_retrained_saved_and_loaded(tmp_path: Path) -> None:
     from optuna.artifacts import get_all_artifact_meta
 
     names = {a.filename for a in get_all_artifact_meta(study, storage=study._storage)}
-    assert names == {"weights.safetensors", "model.json", "README.md"}
+    assert names == SAVED
 
 
 def test_a_failed_trial_is_one_failed_trial(tmp_path: Path) -> None:
