@@ -9,8 +9,7 @@ run: .venv/bin/hpo
 	.venv/bin/hpo run --model cnn --sampler tpe
 
 test: .venv/bin/hpo lint
-	# What fails beside others is tried once more by itself: a real failure fails again.
-	.venv/bin/pytest -n 3 --dist worksteal -m "not alone" || .venv/bin/pytest --last-failed --last-failed-no-failures=none
+	.venv/bin/pytest -n 3 --dist worksteal -m "not alone"
 	.venv/bin/pytest -m alone
 
 lint: .venv/bin/hpo
