@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli import inspect, run
+from hpo.cli import compare, inspect, report, run
 from hpo.errors import HpoError
 
 app = typer.Typer(
@@ -24,7 +24,9 @@ app = typer.Typer(
     epilog="Start here:  hpo run --model cnn --sampler tpe",
 )
 run.register(app)
+compare.register(app)
 inspect.register(app)
+report.register(app)
 
 
 def _version(asked: bool) -> None:

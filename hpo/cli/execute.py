@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from hpo.tune.driver import SearchEnd
     from hpo.tune.stop import Stop
 
-SPEC = "hpo:spec"
-"""Study attribute: the StudySpec of the last run, so that `resume` needs only the name."""
-TARGET = "hpo:target"
-"""Study attribute: trials (COMPLETE + PRUNED) the last run was to reach; None: open."""
-
 
 def execute(
     study: ResolvedStudy,
@@ -39,7 +34,7 @@ def execute(
 
     with Stop() as stop:
         try:
-            _carry_out(study, storage, form, _console(quiet), stop, only_retrain=only_retrain)
+            _carry_out(study, storage, form, console_of(quiet), stop, only_retrain=only_retrain)
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)
         if stop.signal is not None:
@@ -56,30 +51,20 @@ def _carry_out(
     only_retrain: bool,
 ) -> None:
     from hpo.cli.progress import StudyProgress
+    from hpo.storage.request import remember
     from hpo.storage.sql import open_storage, resolve_url
     from hpo.tune.cluster import check_nodes
     from hpo.tune.driver import drive, n_trials_left, search
-    from hpo.tune.environment import (
-        check_address,
-        local_cpus,
-        local_gpus,
-        plan_resources,
-        ray_session,
-    )
+    from hpo.tune.environment import ray_session
 
-    if study.spec.ray_address is None:  # refuse what cannot run before anything is created
-        plan_resources(study.spec, local_cpus(), local_gpus())
-        study.model.check(study.space, study.fixed)
-        _check_data(study)
-    else:
-        check_address(study.spec.ray_address)
+    check_before(study)
     url = resolve_url(storage)
-    _tell(console)
+    tell(console)
     opened = open_storage(url, create=True)
     with drive(study, opened, lambda other: _waiting(console, study, other)) as ledger:
         n_left = n_trials_left(study, ledger)
         if not only_retrain:
-            _remember(study, ledger, n_left)
+            remember(study, ledger, n_left)
         _announce(study, ledger, url, console)
         end = None
         retrained = None
@@ -108,7 +93,7 @@ def _carry_out(
             raise HpoError(_nothing_completed(study, ledger))
 
 
-def _tell(console: Console) -> None:
+def tell(console: Console) -> None:
     """Shows what the service itself has to say: an outage that is waited out, and the like."""
 
     class Handler(logging.Handler):
@@ -129,6 +114,22 @@ def _waiting(console: Console, study: ResolvedStudy, other: Driver) -> None:
     )
 
 
+def check_before(study: ResolvedStudy) -> None:
+    """Refuses what cannot run before anything is created.
+
+    Raises:
+        SpecError: the machine lacks what a trial asks for, a package, weights or data.
+    """
+    from hpo.tune.environment import check_address, local_cpus, local_gpus, plan_resources
+
+    if study.spec.ray_address is not None:
+        check_address(study.spec.ray_address)
+        return
+    plan_resources(study.spec, local_cpus(), local_gpus())
+    study.model.check(study.space, study.fixed)
+    _check_data(study)
+
+
 def _check_data(study: ResolvedStudy) -> None:
     """Reads a user's own data once here: its errors are the user's, not those of every trial."""
     from hpo.registry import load_data
@@ -138,20 +139,11 @@ def _check_data(study: ResolvedStudy) -> None:
         load_data(study.model, study.data, SPLIT_SEED)
 
 
-def _console(quiet: bool) -> Console:
+def console_of(quiet: bool) -> Console:
+    """Where progress goes: standard error."""
     from rich.console import Console
 
     return Console(stderr=True, quiet=quiet)
-
-
-def _remember(study: ResolvedStudy, ledger: Ledger, n_left: int | None) -> None:
-    counts = ledger.counts()
-    ended = counts.get("COMPLETE", 0) + counts.get("PRUNED", 0)
-    update: dict[str, Any] = {"model": study.ref.name, "name": study.name}
-    update |= {"join": False, "retry_failed": False}
-    spec = study.spec.model_copy(update=update)
-    ledger.set_attr(SPEC, spec.model_dump(mode="json"))
-    ledger.set_attr(TARGET, None if n_left is None else ended + n_left)
 
 
 def _announce(study: ResolvedStudy, ledger: Ledger, url: str, console: Console) -> None:

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.execute import SPEC, TARGET, execute
+from hpo.cli.execute import execute
 from hpo.cli.inspect import Storage, StudyName, open_study
 from hpo.cli.output import Format, print_json
 from hpo.errors import SpecError
 from hpo.tune.stop import sigterm_deferred
 
 if TYPE_CHECKING:
-    from hpo.storage.ledger import Ledger
-    from hpo.study import ResolvedStudy, StudySpec
+    from hpo.study import ResolvedStudy
 
 _LEAST_FREE = 100 * 10**6
 """Bytes: Ray's session files and a saved model of moderate size."""
@@ -24,67 +23,68 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only th
 Form = Annotated[Format, typer.Option("-f", "--format", help="Summary as table or json.")]
 
 
-def _option(help: str, *names: str, panel: str | None = None) -> Any:
+def option(help: str, *names: str, panel: str | None = None) -> Any:
+    """A flag without a shown default."""
     return typer.Option(*names, help=help, show_default=False, rich_help_panel=panel)
 
 
 def run(
     model: Annotated[
-        str | None, _option("cnn, ./mine.py:Net, package.module:Net; see `hpo models`.", "--model")
+        str | None, option("cnn, ./mine.py:Net, package.module:Net; see `hpo models`.", "--model")
     ] = None,
     study: Annotated[
-        str | None, _option("Ready-made study (cnn-digits) or a TOML file; flags win.", "--study")
+        str | None, option("Ready-made study (cnn-digits) or a TOML file; flags win.", "--study")
     ] = None,
-    name: Annotated[str | None, _option("The study's name; default MODEL-SAMPLER.")] = None,
+    name: Annotated[str | None, option("The study's name; default MODEL-SAMPLER.")] = None,
     data: Annotated[
-        str | None, _option("digits, mnist, cifar10, imagefolder:PATH, npz:PATH, ...")
+        str | None, option("digits, mnist, cifar10, imagefolder:PATH, npz:PATH, ...")
     ] = None,
     sampler: Annotated[
-        str | None, _option("grid, random, tpe (default), gp, skopt, cmaes, qmc.", "--sampler")
+        str | None, option("grid, random, tpe (default), gp, skopt, cmaes, qmc.", "--sampler")
     ] = None,
-    pruner: Annotated[str | None, _option("none, median (default), asha, hyperband.")] = None,
-    n_trials: Annotated[int | None, _option("Run this many more trials.", "--n-trials")] = None,
-    total_trials: Annotated[int | None, _option("Run until the study has this many.")] = None,
-    timeout: Annotated[float | None, _option("Start no trial after this many seconds.")] = None,
-    epochs: Annotated[int | None, _option("Epochs of a full training.")] = None,
+    pruner: Annotated[str | None, option("none, median (default), asha, hyperband.")] = None,
+    n_trials: Annotated[int | None, option("Run this many more trials.", "--n-trials")] = None,
+    total_trials: Annotated[int | None, option("Run until the study has this many.")] = None,
+    timeout: Annotated[float | None, option("Start no trial after this many seconds.")] = None,
+    epochs: Annotated[int | None, option("Epochs of a full training.")] = None,
     set_: Annotated[
         list[str] | None,
-        _option("Fix or narrow: lr=1e-3, width=16..64, optimizer=sgd,adamw. Repeatable.", "--set"),
+        option("Fix or narrow: lr=1e-3, width=16..64, optimizer=sgd,adamw. Repeatable.", "--set"),
     ] = None,
-    seed: Annotated[int | None, _option("Seed of sampler and training (default 0).")] = None,
+    seed: Annotated[int | None, option("Seed of sampler and training (default 0).")] = None,
     default_first: Annotated[
         bool | None,
-        _option("Try the model's defaults first (on).", "--default-first/--no-default-first"),
+        option("Try the model's defaults first (on).", "--default-first/--no-default-first"),
     ] = None,
     max_concurrent: Annotated[
-        int | None, _option("Trials at once; default: as many as fit.", panel="Resources")
+        int | None, option("Trials at once; default: as many as fit.", panel="Resources")
     ] = None,
     cpus_per_trial: Annotated[
-        float | None, _option("Cores a trial (default 1).", panel="Resources")
+        float | None, option("Cores a trial (default 1).", panel="Resources")
     ] = None,
     gpus_per_trial: Annotated[
         float | None,
-        _option("GPUs a trial, fractions too; default 1 if there are any.", panel="Resources"),
+        option("GPUs a trial, fractions too; default 1 if there are any.", panel="Resources"),
     ] = None,
     workers_per_trial: Annotated[
         int | None,
-        _option("Workers that train a trial together, with these each (1).", panel="Resources"),
+        option("Workers that train a trial together, with these each (1).", panel="Resources"),
     ] = None,
     memory_per_trial: Annotated[
         str | None,
-        _option("Memory a trial may take (4GiB); default: its share.", panel="Resources"),
+        option("Memory a trial may take (4GiB); default: its share.", panel="Resources"),
     ] = None,
     ray_address: Annotated[
-        str | None, _option("A Ray cluster (auto, HOST:6379).", panel="Resources")
+        str | None, option("A Ray cluster (auto, HOST:6379).", panel="Resources")
     ] = None,
     trial_timeout: Annotated[
-        float | None, _option("End a trial that takes longer, in seconds.", panel="Faults")
+        float | None, option("End a trial that takes longer, in seconds.", panel="Faults")
     ] = None,
     max_retries: Annotated[
-        int | None, _option("Tries more after a lost worker or driver (3).", panel="Faults")
+        int | None, option("Tries more after a lost worker or driver (3).", panel="Faults")
     ] = None,
     checkpoint_every: Annotated[
-        float | None, _option("Seconds between a trial's checkpoints (30).", panel="Faults")
+        float | None, option("Seconds between a trial's checkpoints (30).", panel="Faults")
     ] = None,
     retry_failed: Annotated[
         bool | None,
@@ -102,20 +102,20 @@ def run(
             rich_help_panel="Faults",
         ),
     ] = None,
-    precision: Annotated[str | None, _option("fp32, bf16, fp16.", panel="Training")] = None,
+    precision: Annotated[str | None, option("fp32, bf16, fp16.", panel="Training")] = None,
     accumulate: Annotated[
-        int | None, _option("Batches a gradient step is summed over.", panel="Training")
+        int | None, option("Batches a gradient step is summed over.", panel="Training")
     ] = None,
-    grad_clip: Annotated[float | None, _option("Largest gradient norm.", panel="Training")] = None,
+    grad_clip: Annotated[float | None, option("Largest gradient norm.", panel="Training")] = None,
     patience: Annotated[
-        int | None, _option("Stop after this many epochs without gain.", panel="Training")
+        int | None, option("Stop after this many epochs without gain.", panel="Training")
     ] = None,
     ema: Annotated[
-        float | None, _option("Decay of averaged weights (0.99).", panel="Training")
+        float | None, option("Decay of averaged weights (0.99).", panel="Training")
     ] = None,
     checkpoint_gradients: Annotated[
         bool | None,
-        _option(
+        option(
             "Compute activations again instead of keeping them.",
             "--checkpoint-gradients/--keep-activations",
             panel="Training",
@@ -123,16 +123,16 @@ def run(
     ] = None,
     retrain: Annotated[
         bool | None,
-        _option("Confirm and retrain the best (on).", "--retrain/--no-retrain", panel="Outcome"),
+        option("Confirm and retrain the best (on).", "--retrain/--no-retrain", panel="Outcome"),
     ] = None,
     confirm_top: Annotated[
-        int | None, _option("Configurations to confirm (3).", panel="Outcome")
+        int | None, option("Configurations to confirm (3).", panel="Outcome")
     ] = None,
     confirm_seeds: Annotated[
-        int | None, _option("Fresh seeds for each (3).", panel="Outcome")
+        int | None, option("Fresh seeds for each (3).", panel="Outcome")
     ] = None,
     output: Annotated[
-        str | None, _option("Folder for saved models (hpo-runs).", panel="Outcome")
+        str | None, option("Folder for saved models (hpo-runs).", panel="Outcome")
     ] = None,
     storage: Storage = None,
     dry_run: Annotated[
@@ -157,16 +157,21 @@ def run(
         if key not in ("study", "set_", "storage", "dry_run", "form", "quiet")
         and not callable(value)
     }
-    flags["set"] = _settings(set_ or []) or None
+    flags["set"] = settings_of(set_ or []) or None
     resolved = resolve(spec_from(read_study(study) if study else {}, flags))
-    _check_output(resolved.spec.output)
+    check_output(resolved.spec.output)
     if dry_run:
         _dry_run(resolved, storage)
         return
     execute(resolved, storage, form, quiet)
 
 
-def _settings(items: list[str]) -> dict[str, str]:
+def settings_of(items: list[str]) -> dict[str, str]:
+    """What `--set NAME=VALUE` was given, by name.
+
+    Raises:
+        SpecError: an item is of another form.
+    """
     settings: dict[str, str] = {}
     problems = []
     for item in items:
@@ -179,7 +184,12 @@ def _settings(items: list[str]) -> dict[str, str]:
     return settings
 
 
-def _check_output(output: str) -> None:
+def check_output(output: str) -> None:
+    """Refuses a folder that cannot be written, or has no room.
+
+    Raises:
+        SpecError: why, a line each.
+    """
     import os
     import shutil
     import tempfile
@@ -234,10 +244,11 @@ def resume(
     [dim]hpo resume cnn-tpe
     hpo resume cnn-tpe --retry-failed    # after the model's code was mended[/dim]
     """
+    from hpo.storage.request import TARGET, stored_spec
     from hpo.study import resolve
 
     ledger = open_study(storage, study)
-    spec = _stored_spec(ledger)
+    spec = stored_spec(ledger)
     target = ledger.attr(TARGET)
     update = {"n_trials": None, "total_trials": target, "join": join}
     update["retry_failed"] = spec.sampler == "grid" if retry_failed is None else retry_failed
@@ -248,9 +259,9 @@ def resume(
 def retrain(
     study: StudyName,
     storage: Storage = None,
-    top: Annotated[int | None, _option("Configurations to confirm (3).")] = None,
-    seeds: Annotated[int | None, _option("Fresh seeds for each (3).")] = None,
-    output: Annotated[str | None, _option("Folder for saved models (hpo-runs).")] = None,
+    top: Annotated[int | None, option("Configurations to confirm (3).")] = None,
+    seeds: Annotated[int | None, option("Fresh seeds for each (3).")] = None,
+    output: Annotated[str | None, option("Folder for saved models (hpo-runs).")] = None,
     form: Form = Format.table,
     quiet: Quiet = False,
 ) -> None:
@@ -258,27 +269,19 @@ def retrain(
 
     [dim]Example:  hpo retrain cnn-tpe --top 5 --seeds 5[/dim]
     """
+    from hpo.storage.request import stored_spec
     from hpo.study import resolve, spec_from
 
-    stored = _stored_spec(open_study(storage, study)).model_dump()
+    stored = stored_spec(open_study(storage, study)).model_dump()
     flags = {"confirm_top": top, "confirm_seeds": seeds, "output": output, "retrain": True}
     resolved = resolve(spec_from(stored, flags))
-    _check_output(resolved.spec.output)
+    check_output(resolved.spec.output)
     execute(resolved, storage, form, quiet, only_retrain=True)
-
-
-def _stored_spec(ledger: Ledger) -> StudySpec:
-    from hpo.study import spec_from
-
-    stored = ledger.attr(SPEC)
-    if not stored:
-        raise SpecError(f"study: {ledger.name!r} was not made by `hpo run`: it holds no settings")
-    return spec_from(stored, {})
 
 
 def init(
     model: Annotated[str, typer.Argument(help="cnn, ./mine.py:Net or package.module:Net.")],
-    path: Annotated[Path | None, _option("File to write; default MODEL.toml.", "--to")] = None,
+    path: Annotated[Path | None, option("File to write; default MODEL.toml.", "--to")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Writes a commented study file to edit and run.

@@ -16,6 +16,8 @@ FailKind = Literal["error", "oom", "timeout", "lost", "interrupted"]
 """Why a trial failed: its own code raised or gave no number (error), it ran out of memory, took
 longer than --trial-timeout, its worker, node or driver died, a signal ended the run."""
 _AGAIN = ("oom", "lost", "interrupted")
+CUT_OFF = ("lost", "interrupted")
+"""Kinds of failure that say nothing of the configuration and use up no budget."""
 ORIGIN, KIND, REASON = "origin", "fail_kind", "fail_reason"
 """Trial attributes: where a trial comes from; why it failed, as a FailKind and in one line."""
 

@@ -7,6 +7,7 @@ Ray nor torch, so that other executors can drive it.
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -44,10 +45,16 @@ __all__ = ["Asked", "Ledger", "StudyMeta", "ensure_study"]
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial to run: its number and its active parameters."""
+    """A trial to run.
+
+    Attributes:
+        params: the active ones.
+        proposed_s: seconds that it took to propose them and to write them down.
+    """
 
     number: int
     params: dict[str, Any]
+    proposed_s: float = 0.0
 
 
 class Ledger(StudyView):
@@ -134,6 +141,7 @@ class Ledger(StudyView):
         """
         if params is not None and (problems := self.meta.space.validate(params)):
             raise SpecError(problems)
+        started = time.perf_counter()
         with self._one_at_a_time():
             if attempt is not None:
                 if any(origin_of(t).get("retry_of") == attempt.of for t in self.trials()):
@@ -148,7 +156,7 @@ class Ledger(StudyView):
             trial = self._open(params, origin or {})
             active = self.patience(lambda: self.meta.space.suggest(trial))
         self._running[trial.number] = trial
-        return Asked(trial.number, active)
+        return Asked(trial.number, active, time.perf_counter() - started)
 
     def _open(self, params: Mapping[str, Any] | None, origin: Mapping[str, Any]) -> Trial:
         """A RUNNING row that says at once whose it is, once even if the first answer got lost."""

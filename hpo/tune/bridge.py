@@ -19,7 +19,8 @@ from typing import Any, Protocol
 from hpo.errors import TrialError
 from hpo.model import Objective
 from hpo.storage.attempts import FailKind
-from hpo.storage.ledger import Ledger
+from hpo.storage.known import CACHED_FROM, Known
+from hpo.storage.ledger import Asked, Ledger
 from hpo.training.session import Job
 from hpo.tune.limits import Limits
 from hpo.tune.report import REPORT
@@ -42,12 +43,13 @@ class Observer(Protocol):
 
 @dataclass
 class Running:
-    """A trial under way; `started` by `time.monotonic()`."""
+    """A trial under way; `started` by `time.monotonic()`, `proposed_s`: seconds to propose it."""
 
     number: int
     alone: bool
     checkpoint: Path | None
     started: float
+    proposed_s: float
 
 
 class Bridge:
@@ -107,6 +109,7 @@ class Bridge:
         self.again = deque((attempt, True) for attempt in left)
         self._looked = time.monotonic()
         self.slots: Callable[[], int] | None = None
+        self.known: Callable[[Mapping[str, Any]], Known | None] = lambda params: None
         self.broken: Callable[[], str | None] = lambda: None
         self.give_up: Callable[[str], None] = lambda reason: None
 
@@ -136,12 +139,43 @@ class Bridge:
             return None
         if self.again:
             return self._ask_again(trial_id)
-        asked = self.ledger.ask(self.first, self.origin)
-        self.first = None
+        asked = self._ask_new()
         if asked is None:
-            self.exhausted = True
-            return None if self.running else FINISHED
-        return self._start(trial_id, asked.number, asked.params, alone=False, counted=True)
+            return None if self.running and not self.interrupted else FINISHED
+        return self._start(trial_id, asked, alone=False)
+
+    def _ask_new(self) -> Asked | None:
+        """The next trial that has to be trained; those trained elsewhere before are told here."""
+        while not self.finished():
+            asked = self.ledger.ask(self.first, self.origin)
+            self.first = None
+            if asked is None:
+                self.exhausted = True
+                return None
+            if self.n_left is not None:
+                self.n_left -= 1
+            known = self.known(asked.params)
+            if known is None:
+                return asked
+            self._repeat(asked, known)
+        return None
+
+    def _repeat(self, asked: Asked, known: Known) -> None:
+        """Tells a trial the curve and the value of an earlier training of its configuration."""
+        self.observer.trial_started(asked.number)
+        curve = known.trial.intermediate_values
+        run = {**known.trial.user_attrs.get("run", {}), CACHED_FROM: known.source}
+        run["proposed_s"] = asked.proposed_s
+        for epoch in sorted(curve):
+            last = epoch == max(curve)
+            if self.ledger.report(asked.number, epoch, curve[epoch], prune=not last):
+                run["duration_s"] = run.get("duration_s", 0.0) * epoch / max(curve)
+                self.ledger.prune(asked.number, {"run": {**run, "epochs": epoch}})
+                break
+        else:
+            metrics = known.trial.user_attrs.get("metrics", {})
+            self.ledger.complete(asked.number, known.trial.value, {"metrics": metrics, "run": run})
+        self.observer.trial_ended(asked.number)
 
     def _ask_again(self, trial_id: str) -> dict[str, Any] | None:
         attempt, counts = self.again[0]
@@ -151,27 +185,25 @@ class Bridge:
         asked = self.ledger.ask(origin=self.origin, attempt=attempt)
         if asked is None:
             return None
-        return self._start(
-            trial_id, asked.number, asked.params, alone=attempt.alone, counted=counts
-        )
-
-    def _start(
-        self, trial_id: str, number: int, params: dict[str, Any], *, alone: bool, counted: bool
-    ) -> dict[str, Any]:
-        if counted and self.n_left is not None:
+        if counts and self.n_left is not None:
             self.n_left -= 1
+        return self._start(trial_id, asked, alone=attempt.alone)
+
+    def _start(self, trial_id: str, asked: Asked, *, alone: bool) -> dict[str, Any]:
         checkpoint = None
         if self.checkpoints is not None:
-            key = hashlib.sha256(self.ledger.meta.space.key(params).encode()).hexdigest()[:16]
-            checkpoint = self.checkpoints / key
-        self.running[trial_id] = Running(number, alone, checkpoint, time.monotonic())
-        self.observer.trial_started(number)
+            key = self.ledger.meta.space.key(asked.params)
+            checkpoint = self.checkpoints / hashlib.sha256(key.encode()).hexdigest()[:16]
+        self.running[trial_id] = Running(
+            asked.number, alone, checkpoint, time.monotonic(), asked.proposed_s
+        )
+        self.observer.trial_started(asked.number)
         limits = self.limits
         if alone and limits.memory_bytes is not None:
             limits = replace(limits, memory_bytes=limits.memory_bytes * self.max_concurrent)
         job = replace(
             self.job,
-            params={**self.job.params, **params},
+            params={**self.job.params, **asked.params},
             checkpoint=None if checkpoint is None else str(checkpoint),
         )
         return {"job": job, "folder": self.folder, "limits": limits}
@@ -214,7 +246,7 @@ class Bridge:
                 self.ledger.report(number, epoch, metrics.get(metric), prune=False)
             stop = self.ledger.report(number, report["epoch"], report["metrics"].get(metric))
         except TrialError as error:
-            self.ledger.fail(number, str(error), None, _attrs(report))
+            self.ledger.fail(number, str(error), None, _attrs(report, self.running[trial_id]))
             return True
         if stop:
             self.pruned.add(number)
@@ -231,7 +263,7 @@ class Bridge:
             if self.interrupted:
                 return
             self._died(trial)
-        elif not self._tell(number, json.loads(result[REPORT])):
+        elif not self._tell(trial, json.loads(result[REPORT])):
             return
         again = self._again(trial)
         if not again and trial.checkpoint is not None:
@@ -255,9 +287,9 @@ class Bridge:
         self.again += ((attempt, False) for attempt in found)
         return bool(found)
 
-    def _tell(self, number: int, report: dict[str, Any]) -> bool:
+    def _tell(self, trial: Running, report: dict[str, Any]) -> bool:
         """Ends the trial as the worker says; False if it was stopped before it said anything."""
-        attrs = _attrs(report)
+        number, attrs = trial.number, _attrs(report, trial)
         if "error" in report:
             kind: FailKind = report["kind"]
             self.ledger.fail(number, report["error"], report["traceback"], attrs, kind=kind)
@@ -289,9 +321,10 @@ class Bridge:
             self.ledger.complete(number, value, attrs)
 
 
-def _attrs(report: dict[str, Any]) -> dict[str, Any]:
+def _attrs(report: dict[str, Any], trial: Running) -> dict[str, Any]:
     metrics = report.get("best") or report["metrics"]
     run = {
+        "proposed_s": round(trial.proposed_s, 4),
         "duration_s": round(report["duration_s"], 3),
         "worker": report["worker"],
         "device": report["device"],

@@ -16,6 +16,7 @@ from typing import Any
 
 from hpo.errors import HpoError, SpecError
 from hpo.search import make_pruner, make_sampler
+from hpo.storage.known import KnownTrainings
 from hpo.storage.lease import Driver, Lease
 from hpo.storage.ledger import Ledger, StudyMeta, ensure_study
 from hpo.study import ResolvedStudy, StudySpec
@@ -97,10 +98,14 @@ def search(
     resources: Resources,
     observer: Observer,
     stop: Stop | None = None,
+    known: KnownTrainings | None = None,
 ) -> SearchEnd:
     """Runs trials until the budget, the space or the time is used up, or `stop` says so.
 
     What runs when it is stopped is told FAIL("interrupted"), and tried again by the next run.
+
+    Args:
+        known: trainings of other studies; a trial that would repeat one is told its outcome.
     """
     started = time.monotonic()
     spec = study.spec
@@ -128,6 +133,8 @@ def search(
         stop.force(1)
 
     bridge.broken, bridge.give_up = ray_problem, give_up
+    if known is not None:
+        bridge.known = known.find
     if spec.ray_address is not None:  # nodes come and go
         bridge.slots = lambda: _slots(spec, bridge.max_concurrent)
     with stop.calls(bridge.interrupt, ledger.abandon), _whole(ledger):

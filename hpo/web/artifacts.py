@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import mimetypes
 import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore, upload_artifact
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 if TYPE_CHECKING:
@@ -32,3 +38,22 @@ def attach(study: Study, storage: Any, store: Path, file: Path) -> None:
         study_or_trial=study,
         storage=storage,
     )
+
+
+def attach_shared(
+    studies: Sequence[tuple[Study, Any]], store: Path, file: Path, filename: str
+) -> None:
+    """Adds one file to the artifacts of all these studies; the next one of that place replaces it.
+
+    Args:
+        studies: each with its storage.
+        filename: shown on the page.
+    """
+    artifact_id = str(uuid.uuid5(uuid.NAMESPACE_URL, str(file.absolute())))
+    mimetype = mimetypes.guess_type(filename)[0] or "application/octet-stream"
+    meta = ArtifactMeta(artifact_id, filename, mimetype, None)
+    with file.open("rb") as content:
+        PlainFiles(str(store)).write(artifact_id, content)
+    for study, storage in studies:
+        key = ARTIFACTS_ATTR_PREFIX + artifact_id
+        storage.set_study_system_attr(study._study_id, key, json.dumps(asdict(meta)))

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna_dashboard import save_note
 
 from hpo.outcome.artifact import card, read
-from hpo.web.artifacts import attach
+from hpo.web.artifacts import attach, attach_shared
 
 if TYPE_CHECKING:
     from hpo.outcome.retrain import Retrained
     from hpo.storage.ledger import Ledger
+    from hpo.storage.view import StudyView
     from hpo.study import ResolvedStudy
 
 
 def store_folder(output: str) -> Path:
     """The folder that holds the dashboard's artifacts."""
     return Path(output).expanduser().absolute() / ".artifacts"
+
+
+def publish_page(views: Sequence[StudyView], page: Path, name: str, output: Path) -> None:
+    """Attaches a report to its studies, in place of an earlier one of that name; stored once."""
+    store = store_folder(str(output))
+    store.mkdir(parents=True, exist_ok=True)
+    attach_shared([(view.study, view.storage) for view in views], store, page, name)
 
 
 def publish(study: ResolvedStudy, ledger: Ledger, retrained: Retrained) -> None:

@@ -1,0 +1,268 @@
+"""`hpo compare`: which search strategy was worth it.  `hpo report`: a study's page."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpo.cli.inspect import Storage
+from hpo.cli.output import Format, print_json, print_rows
+from hpo.cli.run import Form, Quiet, check_output, option, settings_of
+from hpo.errors import HpoError, SpecError
+from hpo.tune.stop import sigterm_deferred
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hpo.compare.plan import Plan
+    from hpo.report.comparison import Comparison, Contestant
+
+
+def compare(
+    model: Annotated[
+        str | None, option("cnn, ./mine.py:Net, package.module:Net; see `hpo models`.", "--model")
+    ] = None,
+    study: Annotated[
+        str | None, option("Ready-made study (cnn-digits) or a TOML file; flags win.", "--study")
+    ] = None,
+    studies: Annotated[
+        str | None, option("Compare these studies that exist, and run nothing: a,b,c.")
+    ] = None,
+    samplers: Annotated[
+        str | None, option("With commas between; default grid,random,tpe,gp,skopt.")
+    ] = None,
+    seeds: Annotated[int | None, option("Seeds of each strategy (5).")] = None,
+    n_trials: Annotated[int | None, option("Trials of each study.", "--n-trials")] = None,
+    name: Annotated[str | None, option("The comparison's name; default compare-MODEL.")] = None,
+    data: Annotated[str | None, option("digits, csv:PATH, ...; as for `hpo run`.")] = None,
+    pruner: Annotated[str | None, option("none, median (default), asha, hyperband.")] = None,
+    epochs: Annotated[int | None, option("Epochs of a full training.")] = None,
+    set_: Annotated[
+        list[str] | None, option("Fix or narrow for all strategies: lr=1e-3. Repeatable.", "--set")
+    ] = None,
+    seed: Annotated[int | None, option("The first seed (0).")] = None,
+    cache: Annotated[
+        bool | None,
+        option("Take trainings that another strategy has made (on).", "--cache/--no-cache"),
+    ] = None,
+    test: Annotated[
+        bool | None,
+        option("Retrain and test each study's best (on).", "--test/--no-test"),
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, option("Trials at once; default: as many as fit.", panel="Resources")
+    ] = None,
+    cpus_per_trial: Annotated[
+        float | None, option("Cores a trial (default 1).", panel="Resources")
+    ] = None,
+    gpus_per_trial: Annotated[
+        float | None, option("GPUs a trial; default 1 if there are any.", panel="Resources")
+    ] = None,
+    ray_address: Annotated[
+        str | None, option("A Ray cluster (auto, HOST:6379).", panel="Resources")
+    ] = None,
+    output: Annotated[str | None, option("Folder of the report (hpo-runs).")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    storage: Storage = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be run; start nothing.")
+    ] = False,
+    form: Form = Format.table,
+    quiet: Quiet = False,
+) -> None:
+    """Compares search strategies at equal budgets over several seeds, and says what is certain.
+
+    Runs what is missing, each strategy and seed as a study of its own; the same command again
+    goes on. Then writes the report: a page, Markdown with pictures, tables, JSON.
+
+    \b
+    [dim]hpo compare --model cnn --samplers random,tpe,gp --n-trials 30 --seeds 5
+    hpo compare --study cnn-digits --samplers random,tpe --seeds 10 --no-cache
+    hpo compare --studies cnn-random,cnn-tpe      # studies that exist[/dim]
+    """
+    flags = {
+        key: value
+        for key, value in locals().items()
+        if key not in ("study", "studies", "set_", "open_", "storage", "dry_run", "form", "quiet")
+    }
+    if studies is not None:
+        _refuse_others({**flags, "study": study, "set": set_})
+        page = _compare_existing(studies, storage, output or "hpo-runs", name, form)
+    else:
+        from hpo.compare.plan import plan
+        from hpo.study import read_study
+
+        flags["set"] = settings_of(set_ or []) or None
+        planned = plan(read_study(study) if study else {}, flags)
+        check_output(planned.first.spec.output)
+        if dry_run:
+            print_json(planned.to_json())
+            return
+        page = _run_and_compare(planned, storage, form, quiet)
+    if open_:
+        import webbrowser
+
+        webbrowser.open(page.as_uri())
+
+
+def _refuse_others(flags: dict[str, Any]) -> None:
+    allowed = ("output", "name")
+    given = [key for key, value in flags.items() if value is not None and key not in allowed]
+    if given:
+        raise SpecError(
+            [f"{key}: not beside --studies, which runs nothing: drop it" for key in given]
+        )
+
+
+def _run_and_compare(planned: Plan, storage: str | None, form: Format, quiet: bool) -> Path:
+    from hpo.cli.execute import check_before, console_of, tell
+    from hpo.cli.progress import ComparisonProgress
+    from hpo.compare.contest import run
+    from hpo.report.comparison import Contestant
+    from hpo.storage.sql import open_storage, resolve_url
+    from hpo.storage.view import StudyView
+    from hpo.tune.environment import ray_session
+    from hpo.tune.stop import Stop
+
+    check_before(planned.first)
+    console = console_of(quiet)
+    tell(console)
+    url = resolve_url(storage)
+    opened = open_storage(url, create=True)
+    _announce(planned, url, console)
+    problems: list[str] = []
+    with Stop() as stop:
+        try:
+            with (
+                contextlib.redirect_stdout(sys.stderr),
+                _held_ray(stop, lambda: ray_session(planned.first.spec)) as resources,
+                ComparisonProgress(console, len(planned.studies), planned.n_trials) as display,
+            ):
+                problems = run(planned, opened, resources, display, stop)
+        except KeyboardInterrupt:
+            pass
+        if stop.signal is not None:
+            print("Interrupted: the same command goes on.", file=sys.stderr)
+            sys.exit(128 + stop.signal)
+    for line in problems:
+        console.print(line, style="yellow", highlight=False, markup=False)
+    contestants = [
+        Contestant(strategy, seed, StudyView.open(opened, one.name))
+        for (strategy, seed), one in planned.studies.items()
+    ]
+    folder = Path(planned.first.spec.output).expanduser().absolute() / planned.name
+    return _write(contestants, planned.name, folder, form)
+
+
+@contextlib.contextmanager
+def _held_ray(stop: Any, session: Any) -> Iterator[Any]:
+    """Ray, whose start and end are not to be interrupted."""
+    with contextlib.ExitStack() as stack:
+        with stop.held():
+            resources = stack.enter_context(session())
+        stack.callback(stop.hold)
+        yield resources
+
+
+def _announce(planned: Plan, url: str, console: Console) -> None:
+    from rich.markup import escape
+
+    from hpo.storage.sql import redact
+
+    first = planned.first
+    console.print(
+        f"[bold]{escape(planned.name)}[/bold]: {escape(first.ref.name)} on {escape(first.data)}, "
+        f"{', '.join(planned.spec.samplers)}: {planned.spec.seeds} seeds x {planned.n_trials} "
+        f"trials x {first.epochs} epochs, pruner {first.spec.pruner}\n"
+        f"[dim]storage {escape(redact(url))}[/dim]",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for one in planned.studies.values():
+        if one.spec.sampler == "grid":
+            shown = {k: v for k, v in one.spec.set.items() if "," in v}
+            points = " ".join(f"{k}={v}" for k, v in shown.items())
+            console.print(
+                f"[dim]grid of {one.space.grid_size()}: {escape(points)}, the rest fixed[/dim]",
+                highlight=False,
+                soft_wrap=True,
+            )
+            break
+
+
+def _compare_existing(
+    names: str, storage: str | None, output: str, name: str | None, form: Format
+) -> Path:
+    from hpo.report.comparison import Contestant
+    from hpo.storage.sql import open_storage, resolve_url
+    from hpo.storage.view import StudyView
+    from hpo.study import name_problem
+
+    listed = list(dict.fromkeys(part.strip() for part in names.split(",") if part.strip()))
+    if len(listed) < 2:
+        raise SpecError(f"studies: {names!r}: name two or more, with commas between")
+    name = name or f"compare-{listed[0]}"[:200]
+    if problem := name_problem(name):
+        raise SpecError(f"name: {name!r}: {problem}")
+    check_output(output)
+    opened = open_storage(resolve_url(storage), create=False)
+    views = [StudyView.open(opened, one) for one in listed]
+    contestants = [Contestant(_strategy_of(view), view.meta.seed, view) for view in views]
+    folder = Path(output).expanduser().absolute() / name
+    return _write(contestants, name, folder, form)
+
+
+def _strategy_of(view: Any) -> str:
+    from hpo.compare.contest import COMPARISON
+
+    known = view.attr(COMPARISON)
+    if known:
+        return str(known["strategy"])
+    return str(view.meta.settings.get("sampler", view.name))
+
+
+def _write(contestants: list[Contestant], name: str, folder: Path, form: Format) -> Path:
+    from hpo.report.comparison import compare as computed
+    from hpo.report.comparison_page import facts_of, write_comparison
+    from hpo.web.publish import publish_page
+
+    comparison = computed(contestants)
+    try:
+        files, problem = write_comparison(comparison, name, folder)
+    except OSError as error:
+        raise HpoError(f"output: cannot write {str(folder)!r}: {error.strerror}") from None
+    if problem:
+        print(f"Note: {problem}", file=sys.stderr)
+    views = [contestant.view for contestant in contestants]
+    publish_page(views, files[0], f"{name}.html", folder.parent)
+    facts = {**facts_of(comparison, name), "path": str(files[0])}
+    if form is Format.json:
+        print_json(facts)
+    else:
+        _print(comparison, facts, form)
+    return files[0]
+
+
+def _print(comparison: Comparison, facts: dict[str, Any], form: Format) -> None:
+    from hpo.report.plots import table_of
+
+    rows = [
+        {str(key): value for key, value in row.items()}
+        for row in table_of(comparison).to_dict("records")
+    ]
+    print_rows(rows, form, title=f"{facts['name']}: {facts['model']} on {facts['data']}")
+    if form is Format.csv:
+        return
+    for line in [*facts["conclusions"], *facts["notices"]]:
+        print(line)
+    print(f"Report: {facts['path']}")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this file's commands."""
+    app.command(rich_help_panel="Do")(sigterm_deferred()(compare))

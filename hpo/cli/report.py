@@ -1,0 +1,140 @@
+"""`hpo report`: a study's page."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpo.cli.inspect import Storage, StudyName
+from hpo.cli.output import print_json
+from hpo.cli.run import check_output, option
+from hpo.errors import HpoError, SpecError
+
+if TYPE_CHECKING:
+    from hpo.storage.view import StudyView
+
+FORMATS = ("html", "md", "json", "csv")
+_STILL_S = 20
+
+
+def report(
+    study: StudyName,
+    to: Annotated[
+        Path | None, option("File to write; default OUTPUT/STUDY/report.html.", "--to")
+    ] = None,
+    form: Annotated[
+        str, typer.Option("-f", "--format", help="html; md with PNGs; json or csv to print.")
+    ] = "html",
+    watch: Annotated[
+        int | None, option("Write it again every so many seconds while the study runs.", "--watch")
+    ] = None,
+    output: Annotated[str, typer.Option(help="Folder of the studies' files.")] = "hpo-runs",
+    open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Writes a study's page: outcome, history, curves, parameters, workers, cost, failures.
+
+    \b
+    [dim]hpo report cnn-tpe --open
+    hpo report cnn-tpe --watch 10 --open     # while it runs
+    hpo report cnn-tpe -f md --to ./notes/cnn.md[/dim]
+    """
+    from hpo.storage.sql import open_storage, resolve_url
+    from hpo.storage.view import StudyView
+
+    if form not in FORMATS:
+        raise SpecError(f"format: {form!r} is unknown: choose from {', '.join(FORMATS)}")
+    if watch is not None and (watch < 1 or form != "html"):
+        raise SpecError(f"watch: {watch}: must be 1 or more seconds, and the format html")
+    opened = open_storage(resolve_url(storage), create=False)
+    view = StudyView.open(opened, study)
+    if form in ("json", "csv"):
+        _print(view, form)
+        return
+    page = _target(view, to, output, form)
+    if watch is None:
+        _write(view, page, form)
+        print(page)
+        if open_:
+            _show(page)
+        return
+    _watch(study, opened, page, watch, open_)
+
+
+def _print(view: StudyView, form: str) -> None:
+    from hpo.report.frame import trials_frame
+    from hpo.report.study import study_report
+    from hpo.report.study_page import facts_of
+
+    if form == "csv":
+        trials_frame(view).to_csv(sys.stdout, index=False)
+    else:
+        print_json(facts_of(study_report(view)))
+
+
+def _target(view: StudyView, to: Path | None, output: str, form: str) -> Path:
+    default = Path(output).expanduser() / view.name / f"report.{form}"
+    page = (to.expanduser() if to is not None else default).absolute()
+    if page.is_dir():
+        raise SpecError(f"to: {str(to)!r} is a folder: name a file in it")
+    check_output(str(page.parent))
+    return page
+
+
+def _write(view: StudyView, page: Path, form: str, refresh_s: int | None = None) -> None:
+    from hpo.report.page import html, markdown, write_pictures, write_whole
+    from hpo.report.study import study_report
+    from hpo.report.study_page import study_page
+
+    sections = study_page(study_report(view), refresh_s)
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        if form == "html":
+            write_whole(page, html(sections))
+            return
+        folder = page.parent / f"{page.stem}-pictures"
+        folder.mkdir(exist_ok=True)
+        pictures, problem = write_pictures(sections, folder)
+        linked = {key: f"{folder.name}/{name}" for key, name in pictures.items()}
+        write_whole(page, markdown(sections, linked))
+    except OSError as error:
+        raise HpoError(f"to: cannot write {str(page)!r}: {error.strerror}") from None
+    if problem:
+        print(f"Note: {problem}", file=sys.stderr)
+
+
+def _show(page: Path) -> None:
+    import webbrowser
+
+    webbrowser.open(page.as_uri())
+
+
+def _watch(study: str, storage: object, page: Path, every_s: int, show: bool) -> None:
+    """Writes the page again and again until nobody drives the study any more."""
+    from hpo.storage.view import StudyView
+
+    print(f"{page}: written again every {every_s} s; Ctrl-C ends it.", file=sys.stderr)
+    quiet_since = time.monotonic()
+    while True:
+        view = StudyView.open(storage, study)  # type: ignore[arg-type]
+        running = bool(view.drivers())
+        if running:
+            quiet_since = time.monotonic()
+        over = time.monotonic() - quiet_since > _STILL_S
+        _write(view, page, "html", None if over else every_s)
+        if show:
+            _show(page)
+            show = False
+        if over:
+            print(page)
+            return
+        time.sleep(every_s)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this file's command."""
+    app.command(rich_help_panel="Look")(report)

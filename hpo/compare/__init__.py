@@ -1,0 +1,1 @@
+"""Runs one search problem by several strategies and seeds, so that they can be compared."""

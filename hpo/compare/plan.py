@@ -1,0 +1,160 @@
+"""What a comparison runs: one study for each strategy and seed, alike in everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from hpo.errors import SpecError
+from hpo.search import SAMPLERS
+from hpo.search.choose import choose
+from hpo.search.coarse_grid import coarse_grid
+from hpo.study import ResolvedStudy, StudySpec, name_problem, resolve, spec_from
+
+STRATEGIES = ("grid", "random", "tpe", "gp", "skopt")
+NOT_FOR_MANY = ("name", "sampler", "total_trials", "timeout", "join", "retry_failed")
+"""Settings of one study that a comparison decides itself."""
+
+
+class CompareSpec(BaseModel):
+    """What `hpo compare` takes beside a study's settings; keys of its TOML file too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str | None = None
+    samplers: tuple[str, ...] = STRATEGIES
+    seeds: int = Field(default=5, ge=1, le=1000)
+    cache: bool = True
+    test: bool = True
+
+    @field_validator("samplers", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("samplers")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            try:
+                choose("sampler", name, SAMPLERS, ())
+            except SpecError as error:
+                raise ValueError(str(error)) from None
+        if len(set(value)) != len(value):
+            raise ValueError("names a sampler twice: drop one")
+        if len(value) < 2:
+            raise ValueError("must name two samplers or more, with commas between")
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str | None) -> str | None:
+        if value is not None and (problem := name_problem(value)):
+            raise ValueError(problem)
+        return value
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison to run.
+
+    Attributes:
+        studies: by strategy and seed; all strategies of one seed before the next seed.
+        default: the default configuration, all parameters; None if a rule forbids it.
+        n_trials: budget of each study.
+    """
+
+    name: str
+    studies: dict[tuple[str, int], ResolvedStudy]
+    default: dict[str, Any]
+    n_trials: int
+    spec: CompareSpec
+
+    @property
+    def first(self) -> ResolvedStudy:
+        """Any of the studies: what all share is read from it."""
+        return next(iter(self.studies.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data: `--dry-run`."""
+        return {
+            "name": self.name,
+            **self.spec.model_dump(exclude={"name"}),
+            "model": self.first.ref.name,
+            "data": self.first.data,
+            "epochs": self.first.epochs,
+            "pruner": self.first.spec.pruner,
+            "n_trials": self.n_trials,
+            "studies": [study.name for study in self.studies.values()],
+            "grids": {
+                study.name: {"size": study.space.grid_size(), "set": study.spec.set}
+                for study in self.studies.values()
+                if study.spec.sampler == "grid"
+            },
+        }
+
+
+def plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
+    """Joins a TOML file with flags and resolves every study; creates nothing.
+
+    Raises:
+        SpecError: with every problem, a line each.
+    """
+    own = set(CompareSpec.model_fields)
+    given = {**file, **{key: value for key, value in flags.items() if value is not None}}
+    problems = [
+        f"{key}: {given[key]!r}: not for a comparison: drop it"
+        for key in NOT_FOR_MANY
+        if key in given and key not in own and key not in file
+    ]
+    try:
+        compare = CompareSpec.model_validate({k: v for k, v in given.items() if k in own})
+    except ValidationError as error:
+        problems += [_line(problem) for problem in error.errors()]
+    if problems:
+        raise SpecError(problems)
+    unused = {*own, *NOT_FOR_MANY}
+    study_file = {key: value for key, value in file.items() if key not in unused}
+    study_flags = {key: value for key, value in flags.items() if key not in own}
+    base = spec_from(study_file, study_flags)
+    whole = resolve(base.model_copy(update={"sampler": "random"}))
+    n_trials = base.n_trials or whole.model.n_trials
+    name = compare.name or f"compare-{whole.ref.label}"
+    studies = {}
+    for seed in range(base.seed, base.seed + compare.seeds):
+        for sampler in compare.samplers:
+            spec = _study_spec(base, whole, sampler, seed, n_trials, f"{name}-{sampler}-{seed}")
+            studies[(sampler, seed)] = resolve(spec)
+    default = {**whole.space.default(), **whole.fixed}
+    return Plan(name, studies, default, n_trials, compare)
+
+
+def _study_spec(
+    base: StudySpec, whole: ResolvedStudy, sampler: str, seed: int, n_trials: int, name: str
+) -> StudySpec:
+    update: dict[str, Any] = {"sampler": sampler, "seed": seed, "name": name, "n_trials": n_trials}
+    if sampler == "grid" and not _grid_fits(whole, n_trials):
+        update["set"] = {**coarse_grid(whole.space, n_trials), **_fixed(base, whole)}
+    return base.model_copy(update=update)
+
+
+def _fixed(base: StudySpec, whole: ResolvedStudy) -> dict[str, str]:
+    return {name: text for name, text in base.set.items() if name in whole.fixed}
+
+
+def _grid_fits(whole: ResolvedStudy, n_trials: int) -> bool:
+    try:
+        return whole.space.grid_size() <= n_trials
+    except SpecError:  # a continuous parameter without values
+        return False
+
+
+def _line(problem: Any) -> str:
+    field = ".".join(str(part) for part in problem["loc"]) or "compare"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{field}: {problem.get('input')!r}: {message[0].lower() + message[1:]}"

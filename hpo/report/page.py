@@ -1,0 +1,195 @@
+"""A report as sections, and its forms: one HTML file that needs no network, Markdown with PNGs."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+MOST_ROWS = 200
+"""Of a table on a page."""
+MOST_IMAGE_BYTES = 400_000
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a report.
+
+    Attributes:
+        lines: plain sentences.
+        figure: shown with `alt`, a sentence that says what there is to see.
+        table: shown below; folded away if it only holds the figure's numbers.
+        code: commands or settings, shown as they are.
+        images: PNG bytes by name.
+    """
+
+    title: str
+    lines: Sequence[str] = ()
+    figure: Figure | None = None
+    alt: str = ""
+    table: pd.DataFrame | None = None
+    folded: bool = False
+    code: str = ""
+    images: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def anchor(self) -> str:
+        """Its name in links and file names."""
+        return "-".join("".join(c if c.isalnum() else " " for c in self.title.lower()).split())
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report: its title, a sentence or two that say what came out, its sections."""
+
+    title: str
+    summary: Sequence[str]
+    sections: Sequence[Section]
+    refresh_s: int | None = None
+
+
+def html(page: Page) -> str:
+    """One file: styles, pictures, data and plotly's script are inside."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("hpo.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"html_table": _html_table, "base64": _base64, "script": _script}
+    figures = any(section.figure is not None for section in page.sections)
+    text: str = environment.get_template("page.html").render(
+        page=page, plotly=get_plotlyjs() if figures else "", most_rows=MOST_ROWS
+    )
+    return text
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _script(figure: Figure) -> str:
+    """A figure as JSON that cannot end the script element it stands in."""
+    return str(figure.to_json()).replace("<", "\\u003c")
+
+
+def _html_table(table: pd.DataFrame) -> str:
+    """Rows as text; pandas escapes it."""
+    shown = shorten(table)
+    numbers = {c for c in shown if pd.api.types.is_numeric_dtype(table[c])}
+    return shown.to_html(
+        index=False, border=0, escape=True, na_rep="-", classes="numbers" if numbers else None
+    )
+
+
+def shorten(table: pd.DataFrame) -> pd.DataFrame:
+    """The first rows, as text with four significant digits."""
+    return table.head(MOST_ROWS).map(cell)
+
+
+def cell(value: Any) -> str:
+    """One value as text."""
+    if value is None or value is pd.NaT or (isinstance(value, float) and value != value):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return str(value)
+
+
+def markdown(page: Page, pictures: dict[str, str]) -> str:
+    """The same in Markdown.
+
+    Args:
+        pictures: file names by section anchor and by image name.
+    """
+    parts = [f"# {page.title}", *page.summary]
+    for section in page.sections:
+        parts.append(f"## {section.title}")
+        parts += section.lines
+        if section.anchor in pictures:
+            parts.append(f"![{section.alt}]({pictures[section.anchor]})")
+        parts += [f"![{name}]({pictures[name]})" for name in section.images if name in pictures]
+        if section.table is not None and len(section.table):
+            parts.append(_markdown_table(section.table))
+        if section.code:
+            parts.append(f"```\n{section.code}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(table: pd.DataFrame) -> str:
+    def row(values: Iterable[Any]) -> str:
+        return (
+            "| " + " | ".join(str(v).replace("|", "\\|").replace("\n", " ") for v in values) + " |"
+        )
+
+    shown = shorten(table)
+    lines = [row(shown.columns), "|" + "---|" * len(shown.columns)]
+    lines += [row(values) for values in shown.itertuples(index=False)]
+    return "\n".join(lines)
+
+
+def write_pictures(page: Page, folder: Path) -> tuple[dict[str, str], str | None]:
+    """PNGs of the figures, and of the images that the page holds.
+
+    Returns:
+        File names by anchor or image name, and why there are no figures among them, or None.
+    """
+    pictures: dict[str, str] = {}
+    for section in page.sections:
+        for name, content in section.images.items():
+            (folder / name).write_bytes(content)
+            pictures[name] = name
+    drawn = {s.anchor: s.figure for s in page.sections if s.figure is not None}
+    if not drawn:
+        return pictures, None
+    import plotly.io
+
+    files = [folder / f"{anchor}.png" for anchor in drawn]
+    try:
+        plotly.io.write_images(
+            fig=list(drawn.values()), file=files, width=900, height=480, scale=1.5
+        )
+    except (RuntimeError, ImportError, OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        return pictures, f"no PNGs, which need Chrome or Chromium: {reason}"
+    return {**pictures, **{anchor: f"{anchor}.png" for anchor in drawn}}, None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file whole or not at all: a page that is watched is never half there."""
+    import os
+
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
+
+
+def json_text(value: Any) -> str:
+    """Facts as JSON; NaN and infinity as null."""
+    return json.dumps(_finite(value), indent=1, ensure_ascii=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    import math
+
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

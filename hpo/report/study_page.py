@@ -1,0 +1,326 @@
+"""The page of one study."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hpo.outcome.artifact import explain, interval_text, mean_text
+from hpo.report import study_plots as plots
+from hpo.report.page import MOST_IMAGE_BYTES, Page, Section
+from hpo.report.study import StudyReport, cost, failures
+
+_RERUN_KEYS = ("pruner", "epochs", "seed", "precision", "accumulate", "max_concurrent")
+
+
+def study_page(report: StudyReport, refresh_s: int | None = None) -> Page:
+    """The report as sections; those that have nothing to show are left out."""
+    view = report.view
+    candidates = [
+        _asked(report),
+        _outcome(report),
+        _history(report),
+        _curves(report),
+        *_parameters(report),
+        _region(report),
+        _timeline(report),
+        _cost(report),
+        _failures(report),
+        _samples(report),
+        _best_trials(report),
+        _environment(report),
+    ]
+    sections = [section for section in candidates if section is not None]
+    return Page(f"Study {view.name}", _summary(report), sections, refresh_s)
+
+
+def _summary(report: StudyReport) -> list[str]:
+    meta = report.view.meta
+    counts = report.frame["state"].value_counts()
+    states = ", ".join(f"{n} {str(state).lower()}" for state, n in counts.items()) or "none yet"
+    lines = [f"{meta.model} on {meta.data}, {meta.direction} {meta.metric}. Trials: {states}."]
+    best = report.best
+    if best is None:
+        lines.append("No trial has completed yet.")
+    else:
+        lines.append(f"Best of the search: trial {best['number']} with {best['value']:.5g}.")
+    if report.artifact is not None:
+        lines.append(report.artifact.verdict)
+    return lines
+
+
+def _asked(report: StudyReport) -> Section:
+    meta, spec = report.view.meta, report.spec
+    settings = {key: value for key, value in meta.settings.items() if key != "fixed"}
+    rows = {
+        "model": meta.model,
+        "data": meta.data,
+        "objective": f"{meta.direction} {meta.metric}",
+        "epochs of a full trial": meta.epochs,
+        "pruner": spec.get("pruner"),
+        "seed": meta.seed,
+        **settings,
+        "fixed parameters": json.dumps(meta.settings.get("fixed") or {}) or None,
+    }
+    shown = {key: value for key, value in rows.items() if value not in (None, False, "{}")}
+    table = pd.DataFrame({"what": list(shown), "value": [str(v) for v in shown.values()]})
+    return Section("What was asked", table=table)
+
+
+def _outcome(report: StudyReport) -> Section | None:
+    artifact = report.artifact
+    if artifact is None:
+        return None
+    metric = artifact.metric
+    n_test = int(artifact.info.get("n_test", 0))
+    rows = []
+    for confirmed in artifact.confirmed:
+        chosen = confirmed is artifact.confirmed[0]
+        which = "the default" if confirmed["trial"] is None else f"trial {confirmed['trial']}"
+        test = artifact.test if chosen else artifact.default_test if confirmed["default"] else {}
+        rows.append(
+            {
+                "configuration": which
+                + (" (chosen)" if chosen else "")
+                + (" (default)" if confirmed["default"] and confirmed["trial"] is not None else ""),
+                "search": confirmed["searched"],
+                f"{len(confirmed['values'])} fresh seeds": mean_text(confirmed["values"]),
+                "test": interval_text(metric, test[metric], n_test) if metric in test else "-",
+            }
+        )
+    lines = [artifact.verdict, explain(artifact)]
+    alt = (
+        f"Points on the {metric} axis: the chosen and the default configuration in the search, on "
+        "fresh seeds (a bar marks the mean) and on the test split."
+    )
+    return Section("What came out", lines, plots.outcome(report), alt, table=pd.DataFrame(rows))
+
+
+def _history(report: StudyReport) -> Section | None:
+    if report.frame[["value", "last"]].isna().all().all():
+        return None
+    best = report.best
+    end = "" if best is None else f" The best is {best['value']:.5g} in trial {best['number']}."
+    return Section(
+        "Optimization history",
+        _thinned(report),
+        plots.history(report),
+        f"A point a trial, its {report.view.meta.metric} by its number; a line: best so far.{end}",
+    )
+
+
+def _thinned(report: StudyReport) -> list[str]:
+    if len(report.frame) <= plots.MOST_POINTS:
+        return []
+    return [
+        f"Of {len(report.frame):,} trials the figures on this page show up to {plots.MOST_POINTS}: "
+        "the best ones, and an even selection of the rest."
+    ]
+
+
+def _curves(report: StudyReport) -> Section | None:
+    if not any(len(trial.intermediate_values) > 1 for trial in report.trials):
+        return None
+    n = int(report.frame["state"].isin(("COMPLETE", "PRUNED")).sum())
+    lines = [f"{plots.MOST_CURVES} of {n} curves."] if n > plots.MOST_CURVES else []
+    alt = f"A line a trial: {report.view.meta.metric} by epoch. Crosses mark pruned trials."
+    return Section("Learning curves", lines, plots.curves(report), alt)
+
+
+def _parameters(report: StudyReport) -> list[Section | None]:
+    """Importance, parallel coordinates, slices and contour of the two most important ones."""
+    if len(report.complete) < 4:
+        return []
+    found: list[Section | None] = []
+    table = report.importance
+    searched = [
+        name
+        for name in report.params_by_importance()
+        if report.complete[f"param_{name}"].nunique() > 1
+    ]
+    if len(table):
+        left_out = [n for n in report.view.meta.space.names if n not in set(table["parameter"])]
+        lines = [
+            "fANOVA: the share of the value's variance over the whole range that a parameter "
+            "explains by itself. Bars: mean over bootstrap resamples; whiskers: their 95 % range. "
+            "Wide whiskers mean that there are too few trials to tell."
+        ]
+        if left_out:
+            lines.append(f"Not always active, and left out: {', '.join(left_out)}.")
+        ranked = ", ".join(
+            f"{row['parameter']} {row['importance']:.2f}"
+            for row in table.head(3).to_dict("records")
+        )
+        alt = f"A bar a parameter. The most important: {ranked}."
+        figure = plots.importances(report)
+        found.append(Section("Which parameters matter", lines, figure, alt, table, folded=True))
+    alt = "A line a completed trial through its parameters, coloured by its value."
+    found.append(Section("Parallel coordinates", (), plots.parallel(report), alt))
+    for name in searched[:2]:
+        alt = f"A point a completed trial: {report.view.meta.metric} by {name}; darker came later."
+        found.append(Section(f"Slice: {name}", (), plots.slices(report, name), alt))
+    numbers = [n for n in searched if report.complete[f"param_{n}"].notna().all()]
+    figure = plots.contour(report, numbers[0], numbers[1]) if len(numbers) > 1 else None
+    if figure is not None:
+        alt = f"{report.view.meta.metric} over {numbers[0]} and {numbers[1]}; points are trials."
+        lines = ["Between the trials by linear interpolation; other parameters vary too."]
+        found.append(Section(f"Contour: {numbers[0]} and {numbers[1]}", lines, figure, alt))
+    return found
+
+
+def _region(report: StudyReport) -> Section | None:
+    if report.region.empty:
+        return None
+    n = max(3, math.ceil(len(report.complete) / 10))
+    lines = [*report.warnings, f"Good: where the best {min(n, len(report.complete))} trials are."]
+    return Section("Search space, and where it is good", lines, table=report.region)
+
+
+def _timeline(report: StudyReport) -> Section | None:
+    frame = report.frame
+    if not (frame["worker"] != "").any():
+        return None
+    share = cost(report)["workers' time spent training"]
+    lines = [] if math.isnan(share) else [f"{share:.0%} of the workers' time was training."]
+    if len(frame) > plots.MOST_BARS:
+        lines.append(f"The last {plots.MOST_BARS} trials.")
+    alt = "A row a worker, a bar a trial from its start to its end, coloured by how it ended."
+    return Section("Timeline of the workers", lines, plots.timeline(report), alt)
+
+
+def _cost(report: StudyReport) -> Section | None:
+    if report.frame.empty:
+        return None
+    frame = report.frame
+    rows: dict[str, str] = {}
+    for name, value in cost(report).items():
+        if math.isnan(value) or (name == "GPU hours" and value == 0):
+            continue
+        if name.startswith("workers"):
+            rows[name] = f"{value:.1%}"
+        else:
+            rows[name] = f"{value:.0f}" if name.startswith("epochs") else f"{value:.3f}"
+    start, end = frame["started"].min(), frame["ended"].max()
+    if pd.notna(start) and pd.notna(end):
+        seconds = round((end - start).total_seconds())
+        rows["from the first trial to the last"] = str(timedelta(seconds=seconds))
+    n_cached = int(frame["cached"].sum())
+    if n_cached:
+        rows["trials answered by another study's training"] = str(n_cached)
+    table = pd.DataFrame({"what": list(rows), "value": list(rows.values())})
+    lines = ["Training of the search's trials; confirmation and retraining come on top."]
+    return Section("Cost", lines, table=table)
+
+
+def _failures(report: StudyReport) -> Section | None:
+    table = failures(report.frame)
+    if table.empty:
+        return None
+    n = int(table["n"].sum())
+    return Section("Failures", [f"{n} of {len(report.frame)} trials failed."], table=table)
+
+
+def _samples(report: StudyReport) -> Section | None:
+    """Pictures and texts of test rows that were saved with the retrained model."""
+    retrained = report.view.attr("hpo:retrained")
+    if not retrained:
+        return None
+    folder = Path(retrained["path"])
+    images = {
+        file.name: file.read_bytes()
+        for file in sorted(folder.glob("*.png"))
+        if file.stat().st_size <= MOST_IMAGE_BYTES
+    }
+    texts = [
+        file.read_text(encoding="utf-8", errors="replace")[:4000]
+        for file in sorted(folder.glob("*.md"))
+        if file.name != "README.md"
+    ]
+    if not (images or texts):
+        return None
+    lines = [f"Test rows, as the retrained model sees them; files in {folder}."]
+    return Section("What the model makes of it", lines, images=images, code="\n\n".join(texts))
+
+
+def _best_trials(report: StudyReport) -> Section | None:
+    done = report.complete
+    if done.empty:
+        return None
+    order = (report.sign * done["value"]).sort_values(ascending=False, kind="stable").index
+    columns = [c for c in done if c.startswith("param_") and done[c].notna().any()]
+    top = done.loc[order[:10], ["number", "value", "epochs", "duration_s", *columns]]
+    names = {c: c.removeprefix("param_") for c in columns}
+    table = top.rename(columns={"number": "trial", "duration_s": "seconds", **names})
+    return Section("Best trials", table=table.reset_index(drop=True), folded=True)
+
+
+def _environment(report: StudyReport) -> Section:
+    return Section("To do it again", _versions(report), code=rerun_command(report))
+
+
+def _versions(report: StudyReport) -> list[str]:
+    from hpo.storage.attempts import origin_of
+
+    found: dict[str, list[str]] = {}
+    for trial in report.trials:
+        for name, version in (origin_of(trial).get("versions") or {}).items():
+            if version not in found.setdefault(name, []):
+                found[name].append(version)
+    if not found:
+        return []
+    listed = ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items())
+    devices = ", ".join(sorted({str(d) for d in report.frame["device"] if d}))
+    mixed = [name for name, versions in found.items() if len(versions) > 1]
+    lines = [f"Versions: {listed}. Devices: {devices or 'unknown'}."]
+    if mixed:
+        lines.append(f"Trials of different versions are mixed: {', '.join(mixed)}.")
+    return lines
+
+
+def rerun_command(report: StudyReport) -> str:
+    """The command that makes this study."""
+    meta, spec = report.view.meta, report.spec
+    parts: list[Any] = ["hpo", "run", "--model", meta.model, "--data", meta.data]
+    if meta.data == "own":
+        parts = parts[:4]
+    parts += ["--sampler", meta.settings.get("sampler", "tpe"), "--n-trials", len(report.frame)]
+    for key in _RERUN_KEYS:
+        value = spec.get(key, getattr(meta, key, None))
+        if value is not None:
+            parts += [f"--{key.replace('_', '-')}", value]
+    for name, text in (spec.get("set") or {}).items():
+        parts += ["--set", f"{name}={text}"]
+    parts += ["--name", report.view.name]
+    return shlex.join(str(part) for part in parts)
+
+
+def facts_of(report: StudyReport) -> dict[str, Any]:
+    """The report as plain data; `-f json` prints exactly this."""
+    best, artifact = report.best, report.artifact
+    meta = report.view.meta
+    return {
+        "study": report.view.name,
+        "model": meta.model,
+        "data": meta.data,
+        "metric": meta.metric,
+        "direction": meta.direction,
+        "trials": report.frame["state"].value_counts().to_dict(),
+        "best": None
+        if best is None
+        else {"trial": int(best["number"]), "value": float(best["value"])},
+        "confirmed": None if artifact is None else artifact.confirmed,
+        "test": None if artifact is None else artifact.test,
+        "verdict": None if artifact is None else artifact.verdict,
+        "importance": report.importance.to_dict("records"),
+        "region": report.region.to_dict("records"),
+        "warnings": report.warnings,
+        "cost": cost(report),
+        "failures": failures(report.frame).to_dict("records"),
+        "command": rerun_command(report),
+    }

@@ -1,0 +1,396 @@
+"""Figures of one study, each of a bounded number of points: long studies are thinned out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from hpo.parameter import Choice
+from hpo.report.plots import COLORS, SYMBOLS, figure, translucent
+from hpo.report.statistics import best_so_far
+
+if TYPE_CHECKING:
+    from hpo.report.study import StudyReport
+
+MOST_POINTS = 1000
+MOST_CURVES = 150
+MOST_BARS = 600
+_STATES = {"COMPLETE": 0, "PRUNED": 1, "FAIL": 5, "RUNNING": 4}
+
+
+def thinned(frame: pd.DataFrame, report: StudyReport, most: int = MOST_POINTS) -> pd.DataFrame:
+    """At most so many rows: the best half by value, the rest evenly over the study."""
+    if len(frame) <= most:
+        return frame
+    order = (report.sign * frame["value"]).sort_values(ascending=False).index
+    best = order[: most // 2]
+    others = frame.index.difference(best)
+    evenly = others[np.linspace(0, len(others) - 1, most - len(best)).astype(int)]
+    return frame.loc[best.union(evenly)]
+
+
+def outcome(report: StudyReport) -> go.Figure:
+    """Search, fresh seeds and test of the chosen and the default configuration, in one."""
+    metric = report.view.meta.metric
+    drawn = figure(metric, "", height=280, hovermode="closest")
+    artifact = report.artifact
+    assert artifact is not None
+    default = next((c for c in artifact.confirmed if c["default"]), None)
+    rows: list[tuple[str, list[float], list[float]]] = [
+        ("search, one seed", _one(artifact.searched), _one(default and default["searched"])),
+        (
+            "validation, fresh seeds",
+            list(artifact.confirmed[0]["values"]),
+            list(default["values"]) if default else [],
+        ),
+        (
+            "test, retrained",
+            _one(artifact.test.get(metric)),
+            _one(artifact.default_test.get(metric)),
+        ),
+    ]
+    parts = rows[::-1]
+    for place, (name, which) in enumerate((("chosen", 0), ("default", 1))):
+        points = [(stage, v) for stage, *both in parts for v in both[which]]
+        drawn.add_scatter(
+            x=[v for _, v in points],
+            y=[stage for stage, _ in points],
+            mode="markers",
+            name=name,
+            marker={
+                "color": COLORS[place],
+                "symbol": SYMBOLS[place],
+                "size": 11,
+                "opacity": 0.75,
+                "line": {"width": 1, "color": COLORS[place]},
+            },
+        )
+        means = [
+            (stage, float(np.mean(both[which]))) for stage, *both in parts if len(both[which]) > 1
+        ]
+        drawn.add_scatter(
+            x=[v for _, v in means],
+            y=[stage for stage, _ in means],
+            mode="markers",
+            marker={"symbol": "line-ns", "size": 30, "line": {"width": 2, "color": COLORS[place]}},
+            showlegend=False,
+            hovertemplate=f"{name}: mean %{{x:.5g}}",
+        )
+    drawn.update_yaxes(categoryorder="array", categoryarray=[stage for stage, *_ in parts])
+    drawn.update_layout(margin={"l": 150, "r": 20, "t": 16, "b": 50})
+    return drawn
+
+
+def _one(value: Any) -> list[float]:
+    return [] if value is None else [float(value)]
+
+
+def history(report: StudyReport) -> go.Figure:
+    """Value by trial number, and the best so far."""
+    metric, frame = report.view.meta.metric, report.frame
+    drawn = figure("trial", metric)
+    for state, place in (("COMPLETE", 0), ("PRUNED", 1)):
+        own = thinned(frame[frame["state"] == state], report)
+        if own.empty:
+            continue
+        drawn.add_scattergl(
+            x=own["number"],
+            y=own["value"] if state == "COMPLETE" else own["last"],
+            mode="markers",
+            name=f"{state.lower()}" + (" (last epoch)" if state == "PRUNED" else ""),
+            marker={
+                "color": COLORS[place],
+                "symbol": SYMBOLS[place],
+                "size": 6,
+                "opacity": 0.7,
+            },
+            hovertemplate="trial %{x}: %{y:.5g}",
+        )
+    failed = frame[frame["state"] == "FAIL"].head(MOST_POINTS)
+    curve = report.sign * best_so_far(report.sign * frame["value"].to_numpy(dtype=float))
+    changed = np.flatnonzero(np.diff(curve, prepend=math.nan) != 0)
+    known = [i for i in changed if not math.isnan(curve[i])]
+    if known:
+        rows = [*known, len(curve) - 1]
+        drawn.add_scatter(
+            x=frame["number"].to_numpy()[rows],
+            y=curve[rows],
+            mode="lines",
+            line={"shape": "hv", "color": COLORS[2], "width": 2.5},
+            name="best so far",
+        )
+    if len(failed) and known:
+        worst = float(np.nanmin(report.sign * frame["value"].to_numpy(dtype=float)))
+        drawn.add_scattergl(
+            x=failed["number"],
+            y=[report.sign * worst] * len(failed),
+            mode="markers",
+            name="failed (no value)",
+            marker={"color": COLORS[5], "symbol": "x", "size": 7},
+            hovertemplate="trial %{x} failed",
+        )
+    drawn.update_yaxes(range=_robust_range(frame))
+    return drawn
+
+
+def _robust_range(frame: pd.DataFrame) -> list[float] | None:
+    """The range of the values without far outliers; None if there are none."""
+    values = pd.concat([frame["value"], frame["last"]]).dropna()
+    if len(values) < 8:
+        return None
+    low, high = float(values.quantile(0.25)), float(values.quantile(0.75))
+    reach = 3 * (high - low)
+    inside = values[(values >= low - reach) & (values <= high + reach)]
+    if len(inside) == len(values) or reach == 0:
+        return None
+    pad = 0.05 * float(inside.max() - inside.min())
+    return [float(inside.min()) - pad, float(inside.max()) + pad]
+
+
+def curves(report: StudyReport) -> go.Figure:
+    """Value by epoch; pruned trials end in a cross."""
+    drawn = figure("epoch", report.view.meta.metric)
+    frame = report.frame
+    ended = frame[frame["state"].isin(("COMPLETE", "PRUNED"))]
+    shown = set(thinned(ended, report, MOST_CURVES)["number"])
+    lines: dict[str, tuple[list[Any], list[Any]]] = {"COMPLETE": ([], []), "PRUNED": ([], [])}
+    ends: tuple[list[int], list[float]] = ([], [])
+    for trial in report.trials:
+        curve = trial.intermediate_values
+        if trial.number not in shown or not curve:
+            continue
+        steps = sorted(curve)
+        x, y = lines[trial.state.name]
+        x += [*steps, None]
+        y += [*(curve[step] for step in steps), None]
+        if trial.state.name == "PRUNED":
+            ends[0].append(steps[-1])
+            ends[1].append(curve[steps[-1]])
+    for place, (state, (x, y)) in enumerate(lines.items()):
+        if x:
+            drawn.add_scatter(
+                x=x,
+                y=y,
+                mode="lines",
+                name=state.lower(),
+                line={"color": translucent(COLORS[place], 0.45), "width": 1.5},
+                hovertemplate="epoch %{x}: %{y:.5g}",
+            )
+    if ends[0]:
+        drawn.add_scatter(
+            x=ends[0],
+            y=ends[1],
+            mode="markers",
+            name="pruned here",
+            marker={"symbol": "x", "size": 7, "color": COLORS[1]},
+            hovertemplate="pruned at epoch %{x}: %{y:.5g}",
+        )
+    best = report.best
+    if best is not None:
+        curve = report.trials[_row_of(report, int(best["number"]))].intermediate_values
+        steps = sorted(curve)
+        drawn.add_scatter(
+            x=steps,
+            y=[curve[step] for step in steps],
+            mode="lines+markers",
+            name=f"best, trial {best['number']}",
+            line={"color": COLORS[2], "width": 3},
+        )
+    drawn.update_xaxes(dtick=1 if report.view.meta.epochs <= 15 else None)
+    drawn.update_yaxes(range=_robust_range(frame))
+    return drawn
+
+
+def _row_of(report: StudyReport, number: int) -> int:
+    return next(i for i, trial in enumerate(report.trials) if trial.number == number)
+
+
+def importances(report: StudyReport) -> go.Figure:
+    """Bars with the 95 % range over resamples."""
+    table = report.importance.iloc[::-1]
+    drawn = figure(
+        "share of the variance explained", "", height=110 + 28 * len(table), showlegend=False
+    )
+    drawn.add_bar(
+        y=table["parameter"],
+        x=table["importance"],
+        orientation="h",
+        marker={"color": COLORS[0]},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": table["high"] - table["importance"],
+            "arrayminus": table["importance"] - table["low"],
+            "color": "#808890",
+        },
+        hovertemplate="%{y}: %{x:.2f}",
+    )
+    drawn.update_layout(margin={"l": 130, "r": 20, "t": 16, "b": 50})
+    drawn.update_xaxes(rangemode="tozero")
+    return drawn
+
+
+def parallel(report: StudyReport) -> go.Figure:
+    """A line a COMPLETE trial through its parameters, coloured by its value."""
+    done = thinned(report.complete, report, 500)
+    names = report.params_by_importance()[:8]
+    dimensions: list[dict[str, Any]] = []
+    for name in names:
+        column = done[f"param_{name}"]
+        if column.notna().all():
+            dimensions.append(_dimension(name, report.view.meta.space[name], column))
+    values = done["value"]
+    low, high = float(values.quantile(0.1)), float(values.max())
+    if report.sign < 0:
+        low, high = float(values.min()), float(values.quantile(0.9))
+    dimensions.append({"label": report.view.meta.metric, "values": values})
+    drawn = figure(height=460, meta={"min_width": 110 * len(dimensions)})
+    drawn.add_parcoords(
+        dimensions=dimensions,
+        line={
+            "color": values,
+            "cmin": low,
+            "cmax": high if high > low else low + 1e-9,
+            "colorscale": "Viridis" if report.sign > 0 else "Viridis_r",
+            "showscale": True,
+        },
+        labelside="bottom",
+    )
+    drawn.update_layout(margin={"l": 60, "r": 40, "t": 40, "b": 70})
+    return drawn
+
+
+def _dimension(name: str, p: Any, column: pd.Series) -> dict[str, Any]:
+    if isinstance(p, Choice):
+        labels = [str(choice) for choice in p.choices]
+        places = [labels.index(str(value)) for value in column]
+        return {
+            "label": name,
+            "values": places,
+            "tickvals": list(range(len(labels))),
+            "ticktext": labels,
+            "range": [-0.3, len(labels) - 0.7],
+        }
+    if p.log:
+        low, high = math.log10(p.low), math.log10(p.high)
+        ticks = np.linspace(low, high, 5)
+        return {
+            "label": name,
+            "values": np.log10(column.astype(float)),
+            "tickvals": ticks,
+            "ticktext": [f"{10**tick:.2g}" for tick in ticks],
+            "range": [low, high],
+        }
+    return {"label": name, "values": column.astype(float), "range": [p.low, p.high]}
+
+
+def slices(report: StudyReport, name: str) -> go.Figure:
+    """Value by one parameter; darker trials came later."""
+    done = thinned(report.complete[report.complete[f"param_{name}"].notna()], report)
+    p = report.view.meta.space[name]
+    drawn = figure(name, report.view.meta.metric, height=340, showlegend=False)
+    column = done[f"param_{name}"]
+    drawn.add_scatter(
+        x=column.astype(str) if isinstance(p, Choice) else column.astype(float),
+        y=done["value"],
+        mode="markers",
+        marker={
+            "color": done["number"],
+            "colorscale": [[0, "#a8c8ea"], [1, "#0b4f94"]],
+            "size": 7,
+            "opacity": 0.8,
+            "line": {"width": 0.5, "color": "#808890"},
+            "colorbar": {"title": {"text": "trial"}, "thickness": 12},
+        },
+        hovertemplate=f"{name} %{{x}}: %{{y:.5g}}",
+    )
+    if not isinstance(p, Choice) and p.log:
+        drawn.update_xaxes(type="log")
+    drawn.update_yaxes(range=_robust_range(done))
+    return drawn
+
+
+def contour(report: StudyReport, first: str, second: str) -> go.Figure | None:
+    """Values over two numbers, between the trials by linear interpolation; None for choices."""
+    from scipy.interpolate import griddata
+    from scipy.spatial import QhullError
+
+    space = report.view.meta.space
+    done = report.complete.dropna(subset=[f"param_{first}", f"param_{second}"])
+    done = thinned(done, report, 400)
+    if any(isinstance(space[name], Choice) for name in (first, second)) or len(done) < 8:
+        return None
+    axes, points, is_log = [], [], []
+    for name in (first, second):
+        p: Any = space[name]
+        log = bool(p.log)
+        scale = (lambda v: np.log10(v)) if log else (lambda v: np.asarray(v, dtype=float))
+        low, high = float(scale(float(p.low))), float(scale(float(p.high)))
+        place = (scale(done[f"param_{name}"].astype(float).to_numpy()) - low) / (high - low)
+        ticks = np.linspace(low, high, 50)
+        axes.append(10**ticks if log else ticks)
+        points.append(place)
+        is_log.append(log)
+    unit = np.linspace(0, 1, 50)
+    across, up = np.meshgrid(unit, unit)
+    try:
+        heights = griddata(np.stack(points, 1), done["value"].to_numpy(), (across, up))
+    except QhullError:  # all on one line
+        return None
+    drawn = figure(first, second, height=420, showlegend=False)
+    low, high = np.quantile(done["value"], [0.1, 1.0] if report.sign > 0 else [0.0, 0.9])
+    drawn.add_contour(
+        x=axes[0],
+        y=axes[1],
+        z=heights,
+        zmin=low,
+        zmax=high,
+        ncontours=12,
+        connectgaps=False,
+        colorscale="Viridis" if report.sign > 0 else "Viridis_r",
+        colorbar={"title": {"text": report.view.meta.metric}, "thickness": 12},
+        hovertemplate=f"{first} %{{x:.3g}}, {second} %{{y:.3g}}: %{{z:.4g}}",
+    )
+    drawn.add_scatter(
+        x=done[f"param_{first}"],
+        y=done[f"param_{second}"],
+        mode="markers",
+        marker={"color": "#ffffff", "size": 5, "line": {"color": "#30363d", "width": 1}},
+        text=[f"trial {n}: {v:.5g}" for n, v in zip(done["number"], done["value"], strict=True)],
+        hoverinfo="text",
+    )
+    drawn.update_xaxes(type="log" if is_log[0] else "linear")
+    drawn.update_yaxes(type="log" if is_log[1] else "linear")
+    return drawn
+
+
+def timeline(report: StudyReport) -> go.Figure:
+    """What each worker did when."""
+    frame = report.frame[report.frame["worker"] != ""].dropna(subset=["started", "ended"])
+    frame = frame[~frame["cached"].astype(bool)]
+    if len(frame) > MOST_BARS:
+        frame = frame.tail(MOST_BARS)
+    workers = {name: f"worker {i + 1}" for i, name in enumerate(dict.fromkeys(frame["worker"]))}
+    drawn = figure("", "", height=130 + 30 * len(workers), barmode="overlay")
+    for state, place in _STATES.items():
+        own = frame[frame["state"] == state]
+        if own.empty:
+            continue
+        drawn.add_bar(
+            y=own["worker"].map(workers),
+            base=own["started"],
+            x=(own["ended"] - own["started"]).dt.total_seconds() * 1000,
+            orientation="h",
+            name=state.lower(),
+            marker={"color": COLORS[place], "line": {"width": 1, "color": "#ffffff"}},
+            text=own["number"].astype(str),
+            textposition="inside",
+            hovertemplate="trial %{text}: %{base|%H:%M:%S}",
+        )
+    drawn.update_xaxes(type="date")
+    drawn.update_yaxes(categoryorder="array", categoryarray=list(workers.values())[::-1])
+    return drawn
