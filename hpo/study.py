@@ -76,6 +76,7 @@ class StudySpec(BaseModel):
     retrain: bool = True
     confirm_top: int = Field(default=3, ge=1)
     confirm_seeds: int = Field(default=3, ge=1)
+    report: bool = True
     output: str = "hpo-runs"
 
     @field_validator("name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.cli.output import Format, print_json
@@ -87,7 +88,8 @@ def _carry_out(
                 retrained = _retrain(study, ledger, resources, progress)
         if retrained is not None:
             _publish(study, ledger, retrained)
-        _summary(study, ledger, url, end, retrained, form)
+        page = _report(study, ledger, console) if study.spec.report else None
+        _summary(study, ledger, url, end, retrained, form, page)
         sys.stdout.flush()
         if stop.signal is None and ledger.best() is None:
             raise HpoError(_nothing_completed(study, ledger))
@@ -207,6 +209,24 @@ def _publish(study: ResolvedStudy, ledger: Ledger, retrained: Retrained) -> None
     publish(study, ledger, retrained)
 
 
+def _report(study: ResolvedStudy, ledger: Ledger, console: Console) -> Path | None:
+    """Writes the study's page; the results are in the ledger, and no page is worth losing them."""
+    from hpo.report.study_page import write_study
+    from hpo.web.publish import publish_page
+
+    output = Path(study.spec.output).expanduser().absolute()
+    page = output / study.name / "report.html"
+    try:
+        if ledger.best() is None:
+            return None
+        write_study(ledger, page)
+        publish_page([ledger], page, f"{study.name}.html", output)
+    except Exception as error:
+        console.print(f"No report: {type(error).__name__}: {error}", style="yellow", markup=False)
+        return None
+    return page
+
+
 def _summary(
     study: ResolvedStudy,
     ledger: Ledger,
@@ -214,10 +234,11 @@ def _summary(
     end: SearchEnd | None,
     retrained: Retrained | None,
     form: Format,
+    page: Path | None,
 ) -> None:
     from hpo.cli.summary import print_summary, summarize
 
-    facts = summarize(study, ledger, url, end, retrained)
+    facts = {**summarize(study, ledger, url, end, retrained), "report": page and str(page)}
     if form is Format.json:
         print_json(facts)
     else:

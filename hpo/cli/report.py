@@ -86,21 +86,14 @@ def _target(view: StudyView, to: Path | None, output: str, form: str) -> Path:
 
 
 def _write(view: StudyView, page: Path, form: str, refresh_s: int | None = None) -> None:
-    from hpo.report.page import html, markdown, write_pictures, write_whole
-    from hpo.report.study import study_report
-    from hpo.report.study_page import study_page
+    from hpo.report.study_page import write_study, write_study_markdown
 
-    sections = study_page(study_report(view), refresh_s)
+    problem = None
     try:
-        page.parent.mkdir(parents=True, exist_ok=True)
         if form == "html":
-            write_whole(page, html(sections))
-            return
-        folder = page.parent / f"{page.stem}-pictures"
-        folder.mkdir(exist_ok=True)
-        pictures, problem = write_pictures(sections, folder)
-        linked = {key: f"{folder.name}/{name}" for key, name in pictures.items()}
-        write_whole(page, markdown(sections, linked))
+            write_study(view, page, refresh_s)
+        else:
+            problem = write_study_markdown(view, page)
     except OSError as error:
         raise HpoError(f"to: cannot write {str(page)!r}: {error.strerror}") from None
     if problem:

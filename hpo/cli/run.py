@@ -131,6 +131,10 @@ def run(
     confirm_seeds: Annotated[
         int | None, option("Fresh seeds for each (3).", panel="Outcome")
     ] = None,
+    report: Annotated[
+        bool | None,
+        option("Write the study's page at the end (on).", "--report/--no-report", panel="Outcome"),
+    ] = None,
     output: Annotated[
         str | None, option("Folder for saved models (hpo-runs).", panel="Outcome")
     ] = None,

@@ -104,6 +104,8 @@ def print_summary(facts: Mapping[str, Any]) -> None:
         _print_confirmed(console, facts)
         _print_test(console, facts)
         console.print(f"Saved: {escape(facts['path'])}")
+    if facts["report"]:
+        console.print(f"Report: {escape(facts['report'])}")
     _print_next(console, facts)
 
 

@@ -17,15 +17,20 @@ from hpo.report.statistics import least_seeds, number, paired_interval, sentence
 def conclusions(c: Comparison) -> list[str]:
     """The comparison in plain sentences, the most important first."""
     found = c.differences
-    n = len(found)
     best = c.strategies[0]
-    lines = [sentence(d, n) for d in found if best in (d.a, d.b)]
+    lines = [sentence(d) for d in found if best in (d.a, d.b)]
     clear = [d for d in found if d.significant]
     if not clear:
         lines.insert(0, f"No strategy is ahead of another beyond noise over {_seeds(c)}.")
+        if len(c.finals) < (least := least_seeds(len(found))):
+            lines.insert(
+                1,
+                f"Nor could one be: with {len(found)} comparisons the test takes {least} seeds at "
+                "least. The intervals, each for itself, tell more.",
+            )
     else:
         # The rest of what is certain.
-        lines += [sentence(d, n) for d in clear if best not in (d.a, d.b)]
+        lines += [sentence(d) for d in clear if best not in (d.a, d.b)]
     return lines
 
 
@@ -156,11 +161,6 @@ def _test_lines(c: Comparison) -> list[str]:
         f"{n} comparisons; gap and its 95 % interval by Student's t, each for itself; effect: "
         "rank-biserial correlation."
     )
-    if len(c.finals) < least_seeds(n):
-        lines.append(
-            f"Whatever the data, {_seeds(c)} cannot bring a corrected p below 0.05 among {n} "
-            f"comparisons; {least_seeds(n)} could. The intervals tell more here."
-        )
     return lines
 
 

@@ -79,7 +79,18 @@ def best_by_trials(c: Comparison) -> go.Figure:
         low, high = bootstrap_interval(curves)
         ends = (c.sign * low, c.sign * high)
         _band(drawn, c.curves.index, c.sign * curves.mean(axis=0), *ends, name, places[name])
+    drawn.update_yaxes(range=_late_range(c))
     return drawn
+
+
+def _late_range(c: Comparison) -> list[float] | None:
+    """Without the first fifth of the budget, where a bad start would flatten all the rest."""
+    late = c.sign * c.curves.iloc[max(1, len(c.curves) // 5) :]
+    if late.empty or late.isna().any().any():
+        return None
+    low, high = float(late.min().min()), float(late.max().max())
+    pad = 0.08 * (high - low) or 1e-3
+    return [low - pad, high + pad]
 
 
 def best_by_time(c: Comparison) -> go.Figure:
@@ -102,6 +113,7 @@ def best_by_time(c: Comparison) -> go.Figure:
         low, high = bootstrap_interval(curves)
         ends = (c.sign * low, c.sign * high)
         _band(drawn, grid, c.sign * curves.mean(axis=0), *ends, name, places[name])
+    drawn.update_yaxes(range=_late_range(c))
     return drawn
 
 

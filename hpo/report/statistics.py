@@ -171,21 +171,18 @@ def least_seeds(n_comparisons: int) -> int:
 def seeds_needed(gaps: Array, n_comparisons: int) -> int | None:
     """Seeds at which a gap of this size and spread would be found with a power of 0.8.
 
-    By the noncentral t of the paired test, enlarged by the 0.955 that Wilcoxon's test loses on
-    normal data; the gap itself is an estimate, and so this is one too.
+    For the paired t-test, enlarged by the 0.955 that Wilcoxon's loses on normal data; the gap is
+    an estimate itself, and so this is one too.  Source: Guenther 1981.
     """
-    from scipy.stats import nct, t
+    from scipy.stats import norm
 
     gap, sd = abs(float(np.mean(gaps))), float(np.std(gaps, ddof=1)) if len(gaps) > 1 else math.nan
     if gap == 0 or math.isnan(sd):
         return None
-    least = max(least_seeds(n_comparisons), len(gaps) + 1)
-    for n in range(2, MOST_SEEDS):
-        shift = gap / sd * math.sqrt(n) if sd else math.inf
-        limit = t.ppf(1 - ALPHA / n_comparisons / 2, n - 1)
-        if math.isinf(shift) or 1 - nct.cdf(limit, n - 1, shift) >= POWER:
-            return max(least, math.ceil(n / 0.955))
-    return None
+    limit = float(norm.ppf(1 - ALPHA / n_comparisons / 2))
+    n = ((limit + float(norm.ppf(POWER))) * sd / gap) ** 2 + limit**2 / 2
+    n = max(math.ceil(n / 0.955), least_seeds(n_comparisons), len(gaps) + 1)
+    return n if n <= MOST_SEEDS else None
 
 
 def cliques(order: list[str], found: list[Difference]) -> list[list[str]]:
@@ -207,25 +204,23 @@ def cliques(order: list[str], found: list[Difference]) -> list[list[str]]:
     return runs
 
 
-def sentence(d: Difference, n_comparisons: int) -> str:
-    """The difference in plain words."""
+def sentence(d: Difference) -> str:
+    """The difference in plain words: beyond noise, perhaps, or within noise."""
     if d.gap == 0 and d.effect == 0:
         return f"{d.a} and {d.b} came out the same."
-    half = "" if math.isinf(d.half) else f" ± {number(d.half)}"
     p = f"p = {d.p_holm:.2g}" if d.p_holm >= 0.001 else "p < 0.001"
+    if math.isinf(d.half):
+        return f"{d.a} is ahead of {d.b} by {number(d.gap)} with one seed: no telling from noise."
+    ahead = f"by {number(d.gap)} ± {number(d.half)} ({p})"
     if d.significant:
-        return f"{d.a} beat {d.b} by {number(d.gap)}{half} ({p})."
-    text = f"{d.a} and {d.b} are within noise: {d.a} is ahead by {number(d.gap)}{half} ({p}); "
-    least = least_seeds(n_comparisons)
-    if d.n_seeds < least:
-        text += (
-            f"{d.n_seeds} {'seed' if d.n_seeds == 1 else 'seeds'} cannot show a difference among "
-            f"{n_comparisons} comparisons, it takes {least} at least"
-        )
-        return text + (f", and about {d.n_needed} for this one." if d.n_needed else ".")
+        return f"{d.a} beat {d.b} {ahead}."
     if d.n_needed is None:
-        return text + "more seeds would hardly tell them apart."
-    return text + f"about {d.n_needed - d.n_seeds} seeds more would tell."
+        more = "more seeds would hardly tell them apart"
+    else:
+        more = f"about {d.n_needed} seeds in all would tell"
+    if d.gap > d.half:
+        return f"{d.a} looks better than {d.b} {ahead}, but this is not certain: {more}."
+    return f"{d.a} and {d.b} are within noise: {d.a} is ahead {ahead}; {more}."
 
 
 def number(value: Any) -> str:

@@ -74,7 +74,8 @@ class StudyReport:
         done = self.complete
         if done.empty:
             return None
-        return done.loc[(self.sign * done["value"]).idxmax()]
+        place = int((self.sign * done["value"]).to_numpy().argmax())
+        return done.iloc[place]
 
     def params_by_importance(self) -> list[str]:
         """Parameters, the most important first; as declared if that is unknown."""

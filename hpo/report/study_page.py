@@ -13,8 +13,18 @@ import pandas as pd
 
 from hpo.outcome.artifact import explain, interval_text, mean_text
 from hpo.report import study_plots as plots
-from hpo.report.page import MOST_IMAGE_BYTES, Page, Section
-from hpo.report.study import StudyReport, cost, failures
+from hpo.report.page import (
+    MOST_IMAGE_BYTES,
+    Page,
+    Section,
+    html,
+    markdown,
+    write_pictures,
+    write_whole,
+)
+from hpo.report.study import StudyReport, cost, failures, study_report
+from hpo.storage.attempts import origin_of
+from hpo.storage.view import StudyView
 
 _RERUN_KEYS = ("pruner", "epochs", "seed", "precision", "accumulate", "max_concurrent")
 
@@ -253,7 +263,8 @@ def _best_trials(report: StudyReport) -> Section | None:
     if done.empty:
         return None
     order = (report.sign * done["value"]).sort_values(ascending=False, kind="stable").index
-    columns = [c for c in done if c.startswith("param_") and done[c].notna().any()]
+    parameters = (f"param_{name}" for name in report.view.meta.space.names)
+    columns = [column for column in parameters if done[column].notna().any()]
     top = done.loc[order[:10], ["number", "value", "epochs", "duration_s", *columns]]
     names = {c: c.removeprefix("param_") for c in columns}
     table = top.rename(columns={"number": "trial", "duration_s": "seconds", **names})
@@ -265,8 +276,6 @@ def _environment(report: StudyReport) -> Section:
 
 
 def _versions(report: StudyReport) -> list[str]:
-    from hpo.storage.attempts import origin_of
-
     found: dict[str, list[str]] = {}
     for trial in report.trials:
         for name, version in (origin_of(trial).get("versions") or {}).items():
@@ -324,3 +333,29 @@ def facts_of(report: StudyReport) -> dict[str, Any]:
         "failures": failures(report.frame).to_dict("records"),
         "command": rerun_command(report),
     }
+
+
+def write_study(view: StudyView, path: Path, refresh_s: int | None = None) -> None:
+    """Writes the study's page, whole or not at all.
+
+    Args:
+        refresh_s: the page loads itself again after so many seconds.
+    """
+    page = study_page(study_report(view), refresh_s)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, html(page))
+
+
+def write_study_markdown(view: StudyView, path: Path) -> str | None:
+    """The same in Markdown, its pictures in a folder beside it.
+
+    Returns:
+        Why there are no pictures of figures, or None.
+    """
+    page = study_page(study_report(view))
+    folder = path.with_name(f"{path.stem}-pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures, problem = write_pictures(page, folder)
+    linked = {key: f"{folder.name}/{name}" for key, name in pictures.items()}
+    write_whole(path, markdown(page, linked))
+    return problem

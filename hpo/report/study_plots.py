@@ -113,7 +113,7 @@ def history(report: StudyReport) -> go.Figure:
     failed = frame[frame["state"] == "FAIL"].head(MOST_POINTS)
     curve = report.sign * best_so_far(report.sign * frame["value"].to_numpy(dtype=float))
     changed = np.flatnonzero(np.diff(curve, prepend=math.nan) != 0)
-    known = [i for i in changed if not math.isnan(curve[i])]
+    known: list[int] = [int(i) for i in changed if not math.isnan(curve[i])]
     if known:
         rows = [*known, len(curve) - 1]
         drawn.add_scatter(
