@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hpo.compare.plan import Plan
+from hpo.outcome.tested import test_bests
 from hpo.storage.attempts import CUT_OFF, KIND
 from hpo.storage.known import KnownTrainings
 from hpo.storage.ledger import Ledger
@@ -66,8 +67,6 @@ def run(
             return []
     if not plan.spec.test:
         return []
-    from hpo.outcome.tested import test_bests  # imports Ray, which must be set up before
-
     views = [(study, StudyView.open(storage, study.name)) for study in plan.studies.values()]
     return test_bests(views, plan.default, resources, display.testing)
 

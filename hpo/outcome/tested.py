@@ -15,7 +15,6 @@ from hpo.study import ResolvedStudy
 from hpo.training.session import Job
 from hpo.tune.driver import job_of
 from hpo.tune.environment import Resources
-from hpo.tune.pool import train_all
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -55,6 +54,8 @@ def test_bests(
 
         own = key_of(configuration(view.meta, best.params))
         missing.append((view, best, own, key_of(json.dumps(default, sort_keys=True))))
+    from hpo.tune.pool import train_all  # imports Ray, which must be set up before
+
     found: dict[str, Metrics] = {}
     problems = []
     on_done(0, len(jobs))

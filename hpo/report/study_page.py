@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from datetime import timedelta
@@ -68,17 +67,20 @@ def _summary(report: StudyReport) -> list[str]:
 def _asked(report: StudyReport) -> Section:
     meta, spec = report.view.meta, report.spec
     settings = {key: value for key, value in meta.settings.items() if key != "fixed"}
+    fixed = meta.settings.get("fixed")
     rows = {
         "model": meta.model,
         "data": meta.data,
         "objective": f"{meta.direction} {meta.metric}",
         "epochs of a full trial": meta.epochs,
         "pruner": spec.get("pruner"),
+        "trials": spec.get("n_trials") or spec.get("total_trials"),
+        "seconds at most": spec.get("timeout"),
         "seed": meta.seed,
         **settings,
-        "fixed parameters": json.dumps(meta.settings.get("fixed") or {}) or None,
+        "fixed parameters": format_params(fixed) if fixed else None,
     }
-    shown = {key: value for key, value in rows.items() if value not in (None, False, "{}")}
+    shown = {key: value for key, value in rows.items() if value is not None and value is not False}
     table = pd.DataFrame({"what": list(shown), "value": [str(v) for v in shown.values()]})
     return Section("What was asked", table=table)
 
@@ -175,7 +177,7 @@ def _parameters(report: StudyReport) -> list[Section | None]:
     for name in searched[:2]:
         alt = f"A point a completed trial: {report.view.meta.metric} by {name}; darker came later."
         found.append(Section(f"Slice: {name}", (), plots.slices(report, name), alt))
-    numbers = [n for n in searched if report.complete[f"param_{n}"].notna().all()]
+    numbers = [n for n in searched if plots.is_number(report, n)]
     figure = plots.contour(report, numbers[0], numbers[1]) if len(numbers) > 1 else None
     if figure is not None:
         alt = f"{report.view.meta.metric} over {numbers[0]} and {numbers[1]}; points are trials."
