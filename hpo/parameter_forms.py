@@ -171,3 +171,12 @@ def from_json(data: Mapping[str, Any]) -> Parameter:
     if data["type"] == "choice":
         return Choice(*data["choices"], default=rest["default"], when=rest["when"])
     return (Int if data["type"] == "int" else Float)(**rest)
+
+
+def format_params(params: Mapping[str, Any]) -> str:
+    """`lr=0.00123 width=16`"""
+    shown = (
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in params.items()
+    )
+    return " ".join(shown)

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hpo.parameter_forms import format_params
+
 Row = Mapping[str, Any]
 
 
@@ -85,12 +87,3 @@ def _csv_cell(value: Any) -> Any:
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(plain(value))
     return value
-
-
-def format_params(params: Mapping[str, Any]) -> str:
-    """`lr=0.00123 width=16`"""
-    shown = (
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in params.items()
-    )
-    return " ".join(shown)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hpo.cli.output import format_params
+from hpo.parameter_forms import format_params
 
 if TYPE_CHECKING:
     from hpo.outcome.retrain import Retrained

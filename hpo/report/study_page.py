@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from hpo.outcome.artifact import explain, interval_text, mean_text
+from hpo.parameter_forms import format_params
 from hpo.report import study_plots as plots
 from hpo.report.page import (
     MOST_IMAGE_BYTES,

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from hpo.metrics import accuracy_interval
 from hpo.parameter import Choice
 from hpo.report.plots import COLORS, SYMBOLS, figure, translucent
 from hpo.report.statistics import best_so_far
 
 if TYPE_CHECKING:
+    from hpo.outcome.artifact import Artifact
     from hpo.report.study import StudyReport
 
 MOST_POINTS = 1000
@@ -69,6 +71,7 @@ def outcome(report: StudyReport) -> go.Figure:
                 "line": {"width": 1, "color": COLORS[place]},
             },
         )
+        _test_interval(drawn, artifact, which, COLORS[place])
         means = [
             (stage, float(np.mean(both[which]))) for stage, *both in parts if len(both[which]) > 1
         ]
@@ -83,6 +86,23 @@ def outcome(report: StudyReport) -> go.Figure:
     drawn.update_yaxes(categoryorder="array", categoryarray=[stage for stage, *_ in parts])
     drawn.update_layout(margin={"l": 150, "r": 20, "t": 16, "b": 50})
     return drawn
+
+
+def _test_interval(drawn: go.Figure, artifact: Artifact, which: int, color: str) -> None:
+    """The 95 % interval of an accuracy on so many test rows."""
+    n = int(artifact.info.get("n_test", 0))
+    value = (artifact.test, artifact.default_test)[which].get(artifact.metric)
+    if artifact.metric != "accuracy" or not n or value is None:
+        return
+    low, high = accuracy_interval(round(value * n), n)
+    drawn.add_scatter(
+        x=[low, high],
+        y=["test, retrained"] * 2,
+        mode="lines",
+        line={"color": translucent(color, 0.6), "width": 2 + 5 * which},
+        showlegend=False,
+        hovertemplate="95 %% interval: %{x:.4f}",
+    )
 
 
 def _one(value: Any) -> list[float]:
@@ -314,15 +334,20 @@ def slices(report: StudyReport, name: str) -> go.Figure:
     return drawn
 
 
+def is_number(report: StudyReport, name: str) -> bool:
+    """Whether a parameter is a number that every completed trial has."""
+    p = report.view.meta.space[name]
+    return not isinstance(p, Choice) and bool(report.complete[f"param_{name}"].notna().all())
+
+
 def contour(report: StudyReport, first: str, second: str) -> go.Figure | None:
-    """Values over two numbers, between the trials by linear interpolation; None for choices."""
+    """Values over two numbers, between the trials by linear interpolation; None of too few."""
     from scipy.interpolate import griddata
     from scipy.spatial import QhullError
 
     space = report.view.meta.space
-    done = report.complete.dropna(subset=[f"param_{first}", f"param_{second}"])
-    done = thinned(done, report, 400)
-    if any(isinstance(space[name], Choice) for name in (first, second)) or len(done) < 8:
+    done = thinned(report.complete, report, 400)
+    if len(done) < 8:
         return None
     axes, points, is_log = [], [], []
     for name in (first, second):
