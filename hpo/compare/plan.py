@@ -122,6 +122,10 @@ def plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
     study_file = {key: value for key, value in file.items() if key not in unused}
     study_flags = {key: value for key, value in flags.items() if key not in own}
     base = spec_from(study_file, study_flags)
+    if base.seed + compare.seeds > 2**32:
+        raise SpecError(
+            f"seed: {base.seed}: {compare.seeds} seeds from there on end beyond 2**32: begin lower"
+        )
     whole = resolve(base.model_copy(update={"sampler": "random"}))
     n_trials = base.n_trials or whole.model.n_trials
     name = compare.name or f"compare-{whole.ref.label}"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 N_RESAMPLES = 10
 MOST_RANKED = 200
 """Trials in one resample of the importance: its cost grows faster than their number."""
-_EDGE = 0.08
+_EDGE = 0.1
 """Share of a range that counts as its edge."""
 _LEAST_FOR_REGION = 10
 
@@ -165,7 +165,7 @@ def good_region(view: StudyView, frame: pd.DataFrame, sign: int) -> tuple[pd.Dat
     """Where the best tenth of the trials lies in each parameter's range, and what to widen.
 
     A range is to be widened if the best tenth (ten trials or more were completed) has its median
-    within 8 % of an edge, and the best trial too.
+    within a tenth of the range of an edge, and the best trial too.
     """
     done = frame[frame["state"] == "COMPLETE"]
     if done.empty:
