@@ -112,8 +112,9 @@ def _as_setting(item: Any) -> str:
 
 def name_problem(name: str) -> str | None:
     """Why a study can't have this name, or None.  Names become folders and URLs."""
-    if not name or len(name) > MAX_NAME_LENGTH:
-        return f"must have 1 to {MAX_NAME_LENGTH} characters, not {len(name)}"
+    length = len(name.encode(errors="replace"))
+    if not 1 <= length <= MAX_NAME_LENGTH:
+        return f"must have 1 to {MAX_NAME_LENGTH} bytes, not {length}"
     if not all(c.isprintable() for c in name):
         return "must hold printable characters only"
     if re.search(r"[/\\]", name) or name in (".", "..") or name.startswith("-"):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -58,5 +59,13 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        shown = f"{str(error.filename)[:60]!r}..."
+        print(
+            f"Error: path: {shown} is longer than a file's name may be: shorten it", file=sys.stderr
+        )
+        sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)

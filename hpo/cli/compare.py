@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,13 +95,15 @@ def compare(
         _refuse_others({**flags, "study": study, "set": set_})
         page = _compare_existing(studies, storage, output or "hpo-runs", name, form)
     else:
+        from hpo.cli.execute import check_problem
         from hpo.compare.plan import plan
         from hpo.study import read_study
 
         flags["set"] = settings_of(set_ or []) or None
         planned = plan(read_study(study) if study else {}, flags)
-        check_output(planned.first.spec.output)
+        check_output(str(Path(planned.first.spec.output) / planned.name))
         if dry_run:
+            check_problem(planned.first)
             print_json(planned.to_json())
             return
         page = _run_and_compare(planned, storage, form, quiet)
@@ -172,6 +175,7 @@ def _held_ray(stop: Any, session: Any) -> Iterator[Any]:
 def _announce(planned: Plan, url: str, console: Console) -> None:
     from rich.markup import escape
 
+    from hpo.report.statistics import least_seeds
     from hpo.storage.sql import redact
 
     first = planned.first
@@ -183,10 +187,18 @@ def _announce(planned: Plan, url: str, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    n_pairs = math.comb(len(planned.spec.samplers), 2)
+    if (least := least_seeds(n_pairs)) > planned.spec.seeds:
+        console.print(
+            f"[yellow]{planned.spec.seeds} seeds cannot make a difference certain among {n_pairs} "
+            f"pairs, {least} could (--seeds {least}); intervals are given all the same.[/yellow]",
+            highlight=False,
+            soft_wrap=True,
+        )
     for one in planned.studies.values():
         if one.spec.sampler == "grid":
             shown = {k: v for k, v in one.spec.set.items() if "," in v}
-            points = " ".join(f"{k}={v}" for k, v in shown.items())
+            points = " ".join(f"{k}={v}" for k, v in shown.items()) or "as declared"
             console.print(
                 f"[dim]grid of {one.space.grid_size()}: {escape(points)}, the rest fixed[/dim]",
                 highlight=False,
@@ -203,18 +215,38 @@ def _compare_existing(
     from hpo.storage.view import StudyView
     from hpo.study import name_problem
 
-    listed = list(dict.fromkeys(part.strip() for part in names.split(",") if part.strip()))
+    listed = [part.strip() for part in names.split(",") if part.strip()]
     if len(listed) < 2:
         raise SpecError(f"studies: {names!r}: name two or more, with commas between")
-    name = name or f"compare-{listed[0]}"[:200]
+    if twice := sorted({one for one in listed if listed.count(one) > 1}):
+        raise SpecError(f"studies: {', '.join(twice)}: named twice: drop one")
+    name = name or _name_of(listed)
     if problem := name_problem(name):
         raise SpecError(f"name: {name!r}: {problem}")
-    check_output(output)
+    check_output(str(Path(output) / name))
     opened = open_storage(resolve_url(storage), create=False)
-    views = [StudyView.open(opened, one) for one in listed]
+    views, problems = [], []
+    for one in listed:
+        try:
+            views.append(StudyView.open(opened, one))
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
     contestants = [Contestant(_strategy_of(view), view.meta.seed, view) for view in views]
     folder = Path(output).expanduser().absolute() / name
     return _write(contestants, name, folder, form)
+
+
+def _name_of(studies: list[str]) -> str:
+    """A name of its own for each list of studies."""
+    import hashlib
+
+    whole = "-".join(studies)
+    if len(whole.encode()) > 100:
+        digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+        return f"compare-{studies[0][:40]}-and-{len(studies) - 1}-more-{digest}"
+    return f"compare-{whole}"
 
 
 def _strategy_of(view: Any) -> str:
@@ -234,12 +266,12 @@ def _write(contestants: list[Contestant], name: str, folder: Path, form: Format)
     comparison = computed(contestants)
     try:
         files, problem = write_comparison(comparison, name, folder)
+        views = [contestant.view for contestant in contestants]
+        publish_page(views, files[0], f"{name}.html", folder.parent)
     except OSError as error:
         raise HpoError(f"output: cannot write {str(folder)!r}: {error.strerror}") from None
     if problem:
         print(f"Note: {problem}", file=sys.stderr)
-    views = [contestant.view for contestant in contestants]
-    publish_page(views, files[0], f"{name}.html", folder.parent)
     facts = {**facts_of(comparison, name), "path": str(files[0])}
     if form is Format.json:
         print_json(facts)

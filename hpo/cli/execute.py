@@ -128,6 +128,15 @@ def check_before(study: ResolvedStudy) -> None:
         check_address(study.spec.ray_address)
         return
     plan_resources(study.spec, local_cpus(), local_gpus())
+    check_problem(study)
+
+
+def check_problem(study: ResolvedStudy) -> None:
+    """Refuses missing packages and weights, and data that cannot be read.
+
+    Raises:
+        SpecError: why.
+    """
     study.model.check(study.space, study.fixed)
     _check_data(study)
 

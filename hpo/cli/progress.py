@@ -32,6 +32,7 @@ class StudyProgress:
         self.n_trials = n_trials
         self.timeout = timeout
         self.started = time.monotonic()
+        self.phase_name = ""
         self.ended = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
         best = ledger.best()
         self.best: tuple[int, float] | None = (best.number, best.value or 0.0) if best else None
@@ -114,6 +115,9 @@ class StudyProgress:
 
     def phase(self, name: str, done: int, total: int) -> None:
         """Shows confirming and retraining in place of the search."""
+        if name != self.phase_name and total and not self.console.is_terminal:
+            self.console.print(f"{name}: {total} trainings", highlight=False)
+        self.phase_name = name
         self.progress.update(
             self.task, description=name, total=total, completed=done, state=f"{done} of {total}"
         )

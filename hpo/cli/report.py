@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("html", "md", "json", "csv")
 _STILL_S = 20
+_LONGEST_WATCH_S = 86_400
 
 
 def report(
@@ -48,11 +49,15 @@ def report(
 
     if form not in FORMATS:
         raise SpecError(f"format: {form!r} is unknown: choose from {', '.join(FORMATS)}")
-    if watch is not None and (watch < 1 or form != "html"):
-        raise SpecError(f"watch: {watch}: must be 1 or more seconds, and the format html")
+    if watch is not None and (not 1 <= watch <= _LONGEST_WATCH_S or form != "html"):
+        raise SpecError(
+            f"watch: {watch}: must be 1 to {_LONGEST_WATCH_S} seconds, and the format html"
+        )
     opened = open_storage(resolve_url(storage), create=False)
     view = StudyView.open(opened, study)
     if form in ("json", "csv"):
+        if to is not None:
+            raise SpecError(f"to: {str(to)!r}: {form} goes to standard output: use `> FILE`")
         _print(view, form)
         return
     page = _target(view, to, output, form)
@@ -77,11 +82,19 @@ def _print(view: StudyView, form: str) -> None:
 
 
 def _target(view: StudyView, to: Path | None, output: str, form: str) -> Path:
+    """Where to write: nothing but an earlier report is replaced."""
+    from hpo.report.page import is_report
+    from hpo.study import name_problem
+
+    if to is None and (problem := name_problem(view.name)):
+        raise SpecError(f"to: not given, and the study's name {problem}: name a file")
     default = Path(output).expanduser() / view.name / f"report.{form}"
     page = (to.expanduser() if to is not None else default).absolute()
     if page.is_dir():
         raise SpecError(f"to: {str(to)!r} is a folder: name a file in it")
-    check_output(str(page.parent))
+    if page.exists() and not is_report(page):
+        raise SpecError(f"to: {str(page)!r} exists and is no report: choose another")
+    check_output(str(page.parent), "to")
     return page
 
 

@@ -163,7 +163,7 @@ def run(
     }
     flags["set"] = settings_of(set_ or []) or None
     resolved = resolve(spec_from(read_study(study) if study else {}, flags))
-    check_output(resolved.spec.output)
+    check_output(str(Path(resolved.spec.output) / resolved.name))
     if dry_run:
         _dry_run(resolved, storage)
         return
@@ -188,7 +188,7 @@ def settings_of(items: list[str]) -> dict[str, str]:
     return settings
 
 
-def check_output(output: str) -> None:
+def check_output(output: str, field: str = "output") -> None:
     """Refuses a folder that cannot be written, or has no room.
 
     Raises:
@@ -199,24 +199,27 @@ def check_output(output: str) -> None:
     import tempfile
 
     folder = Path(output).expanduser().absolute()
-    if folder.exists() and not folder.is_dir():
-        raise SpecError(f"output: {output!r} is a file: name a folder")
     existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise SpecError(f"{field}: {str(existing)!r} is a file: name a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise SpecError(f"output: {output!r} cannot be written: name a folder of your own")
-    for field, place in (("output", existing), ("TMPDIR", Path(tempfile.gettempdir()))):
+        raise SpecError(f"{field}: {output!r} cannot be written: name a folder of your own")
+    for what, place in ((field, existing), ("TMPDIR", Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(place).free
         if free < _LEAST_FREE:
             raise SpecError(
-                f"{field}: {str(place)!r} has {free / 1e6:.0f} MB left, and "
+                f"{what}: {str(place)!r} has {free / 1e6:.0f} MB left, and "
                 f"{_LEAST_FREE / 1e6:.0f} MB are needed: make room, or name another folder"
             )
 
 
 def _dry_run(study: ResolvedStudy, storage: str | None) -> None:
+    from hpo.cli.execute import check_problem
     from hpo.storage.sql import redact, resolve_url
     from hpo.tune.environment import local_cpus, local_gpus, plan_resources
 
+    if study.spec.ray_address is None:
+        check_problem(study)
     facts = study.to_json()
     facts["storage"] = redact(resolve_url(storage))
     facts["grid_size"] = study.space.grid_size() if study.spec.sampler == "grid" else None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hpo.compare.plan import Plan
-from hpo.outcome.tested import test_bests
+from hpo.outcome.tested import retrain_bests
 from hpo.storage.attempts import CUT_OFF, KIND
 from hpo.storage.known import KnownTrainings
 from hpo.storage.ledger import Ledger
@@ -68,7 +68,7 @@ def run(
     if not plan.spec.test:
         return []
     views = [(study, StudyView.open(storage, study.name)) for study in plan.studies.values()]
-    return test_bests(views, plan.default, resources, display.testing)
+    return retrain_bests(views, plan.default, resources, display.testing)
 
 
 def n_spent(ledger: Ledger) -> int:

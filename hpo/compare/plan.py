@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, field_validator
 
 from hpo.errors import SpecError
 from hpo.search import SAMPLERS
@@ -26,7 +26,7 @@ class CompareSpec(BaseModel):
 
     name: str | None = None
     samplers: tuple[str, ...] = STRATEGIES
-    seeds: int = Field(default=5, ge=1, le=1000)
+    seeds: Annotated[int, Strict()] = Field(default=5, ge=1, le=1000)
     cache: bool = True
     test: bool = True
 
@@ -35,7 +35,9 @@ class CompareSpec(BaseModel):
     def _listed(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+        if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+            raise ValueError("must name samplers, with commas between")
+        return tuple(value)
 
     @field_validator("samplers")
     @classmethod
@@ -112,16 +114,20 @@ def plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
         for key in NOT_FOR_MANY
         if key in given and key not in own and key not in file
     ]
+    compare, base = CompareSpec(), None
     try:
         compare = CompareSpec.model_validate({k: v for k, v in given.items() if k in own})
     except ValidationError as error:
         problems += [_line(problem) for problem in error.errors()]
-    if problems:
-        raise SpecError(problems)
     unused = {*own, *NOT_FOR_MANY}
     study_file = {key: value for key, value in file.items() if key not in unused}
     study_flags = {key: value for key, value in flags.items() if key not in own}
-    base = spec_from(study_file, study_flags)
+    try:
+        base = spec_from(study_file, study_flags)
+    except SpecError as error:
+        problems += error.problems
+    if problems or base is None:
+        raise SpecError(problems)
     if base.seed + compare.seeds > 2**32:
         raise SpecError(
             f"seed: {base.seed}: {compare.seeds} seeds from there on end beyond 2**32: begin lower"
@@ -129,6 +135,8 @@ def plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
     whole = resolve(base.model_copy(update={"sampler": "random"}))
     n_trials = base.n_trials or whole.model.n_trials
     name = compare.name or f"compare-{whole.ref.label}"
+    if problem := name_problem(f"{name}-{max(compare.samplers, key=len)}-{base.seed}"):
+        raise SpecError(f"name: {name!r}: with sampler and seed {problem}")
     studies = {}
     for seed in range(base.seed, base.seed + compare.seeds):
         for sampler in compare.samplers:

@@ -81,6 +81,11 @@ def explain(artifact: Artifact) -> str:
     )
     if artifact.searched is None:
         return f"No trial of the search had this configuration, the model's default one. {last}"
+    if artifact.confirmed[0].get("default"):
+        return (
+            f"The default configuration did best on {len(values)} fresh seeds, with a mean of "
+            f"{mean:.4g}; in the search, with one seed, it had {artifact.searched:.4g}. {last}"
+        )
     luck = (artifact.searched - mean) * (1 if artifact.direction == "maximize" else -1)
     return (
         f"The search's value ({artifact.searched:.4g}) is one of {artifact.n_trials} trials on the "
@@ -112,7 +117,7 @@ def card(artifact: Artifact) -> str:
             for name, value in metrics.items()
         ]
     facts = "\n".join(f"| {name} | {value} |" for name, value in rows)
-    load = f'hpo.load("{{this folder}}"{"" if artifact.model in MODELS else ", model=Net"})'
+    load = f'hpo.load("."{"" if artifact.model in MODELS else ", model=Net"})'
     which = "the default" if artifact.trial is None else f"trial {artifact.trial}"
     return f"""# {artifact.study["name"]}: {artifact.model} on {artifact.data}
 
@@ -132,7 +137,7 @@ Best configuration of the study ({which}), retrained and tested once. {artifact.
 ## Use
 ```python
 import hpo
-network = {load}   # an nn.Module in eval mode
+network = {load}   # in this folder; an nn.Module in eval mode
 ```
 
 Seeds: {artifact.seeds}. Versions: {", ".join(f"{k} {v}" for k, v in artifact.versions.items())}.

@@ -95,10 +95,19 @@ def verdict(ranking: list[Confirmed], sign: int) -> str:
     seeds = f"paired over {len(best.runs.keys() & default.runs.keys())} fresh seeds"
     if math.isinf(half):
         return f"Better than the default by {abs(gap):.3g} on one seed: no telling from noise."
-    margin = f"{abs(gap):.3g} ± {half:.2g} (95 %, {seeds})"
+    margin = f"{abs(gap):.3g} ± {half:.2g} on validation rows (95 %, {seeds})"
     if sign * gap > half:
         return f"Better than the default by {margin}."
     return f"Within noise of the default: ahead by {margin}."
+
+
+def verdict_on_test(metric: str, best: Metrics, default: Metrics, sign: int) -> str:
+    """A sentence if the default did better on the test rows, else nothing."""
+    if metric not in best or metric not in default or sign * (default[metric] - best[metric]) <= 0:
+        return ""
+    return (
+        f" On the test rows the default did better: {default[metric]:.4g}, not {best[metric]:.4g}."
+    )
 
 
 def fresh_seeds(seed: int, n: int) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any
 from hpo.errors import HpoError
 from hpo.model import Metrics
 from hpo.outcome.artifact import Artifact, save
-from hpo.outcome.confirm import Confirmed, confirm, verdict
+from hpo.outcome.confirm import Confirmed, confirm, verdict, verdict_on_test
 from hpo.storage.ledger import Ledger
 from hpo.study import ResolvedStudy
 from hpo.tune.driver import job_of
@@ -95,13 +95,17 @@ def describe(
 ) -> Artifact:
     """The artifact's plain facts."""
     best = ranking[0]
+    objective = study.model.objective
+    said = verdict(ranking, objective.sign)
+    if not best.is_default:
+        said += verdict_on_test(objective.metric, result.test, default_test, objective.sign)
     return Artifact(
         model=study.ref.name,
         params={**study.fixed, **best.params},
         data=study.data,
         info=result.info,
-        metric=study.model.objective.metric,
-        direction=study.model.objective.direction,
+        metric=objective.metric,
+        direction=objective.direction,
         trial=best.number,
         n_trials=sum(ledger.counts().values()),
         searched=best.searched,
@@ -121,5 +125,5 @@ def describe(
         default_test=default_test,
         seeds={"search": study.spec.seed, "retrain": study.spec.seed},
         study=study.to_json(),
-        verdict=verdict(ranking, study.model.objective.sign),
+        verdict=said,
     )

@@ -23,7 +23,7 @@ TESTED = "hpo:tested"
 """Study attribute: {"trial": its number, "test": metrics, "default": the default's metrics}."""
 
 
-def test_bests(
+def retrain_bests(
     studies: Sequence[tuple[ResolvedStudy, StudyView]],
     default: Mapping[str, Any],
     resources: Resources,

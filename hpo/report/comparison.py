@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from hpo.errors import SpecError
+from hpo.errors import HpoError, SpecError
 from hpo.outcome.tested import TESTED
 from hpo.report.frame import (
     first_reaching,
@@ -26,6 +26,7 @@ from hpo.report.frame import (
     trials_frame,
 )
 from hpo.report.statistics import Difference, best_so_far, differences, friedman, mean_ranks
+from hpo.storage.attempts import CUT_OFF
 from hpo.storage.known import training_of
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def compare(contestants: Sequence[Contestant]) -> Comparison:
     frames = {(c.strategy, c.seed): trials_frame(c.view) for c in taking_part}
     used = {key: spent(frame).reset_index(drop=True) for key, frame in frames.items()}
     length = _length(taking_part, used, notices)
+    _note_spaces(taking_part, notices)
     n_workers = max(most_at_once(frame) for frame in frames.values())
     curves, times = {}, {}
     for key, frame in used.items():
@@ -173,11 +175,8 @@ def compare(contestants: Sequence[Contestant]) -> Comparison:
     strategies = list(dict.fromkeys(c.strategy for c in taking_part))
     finals = curve_table.iloc[-1].unstack("strategy")[strategies]
     if finals.isna().any().any():
-        none = [f"{k} with seed {s}" for k, s in curves if math.isnan(curves[(k, s)][-1])]
-        raise SpecError(
-            [f"studies: {text}: no trial completed: nothing to compare" for text in none]
-        )
-    tests, default_tests = _tests(taking_part, sign, strategies, notices)
+        raise HpoError("\n".join(_nothing_completed(c) for c in taking_part if not c.view.best()))
+    tests, default_tests = _tests(taking_part, used, sign, strategies, notices)
     trials = pd.concat(
         [
             frame.assign(
@@ -191,7 +190,10 @@ def compare(contestants: Sequence[Contestant]) -> Comparison:
     return Comparison(
         metric=meta.metric,
         direction=meta.direction,
-        facts=_facts(taking_part, length, strategies, seeds),
+        facts={
+            **_facts(taking_part, length, strategies, seeds),
+            "n_cut_off": sum(int(f["kind"].isin(CUT_OFF).sum()) for f in frames.values()),
+        },
         trials=trials,
         curves=curve_table,
         times=time_table,
@@ -211,11 +213,9 @@ def _time_at(times: pd.Series, row: int) -> float:
 
 
 def _problems(contestants: Sequence[Contestant]) -> list[str]:
-    if len({c.strategy for c in contestants}) < 2:
-        return ["studies: one strategy only: give two or more to compare"]
     first = contestants[0]
     expected = _problem_of(first)
-    problems = []
+    problems: list[str] = []
     for other in contestants[1:]:
         found = _problem_of(other)
         problems += [
@@ -224,6 +224,8 @@ def _problems(contestants: Sequence[Contestant]) -> list[str]:
             for key in expected
             if found[key] != expected[key]
         ]
+    if not problems and len({c.strategy for c in contestants}) < 2:
+        problems.append("studies: one strategy only: give two or more to compare")
     seen: dict[tuple[str, int], str] = {}
     for c in contestants:
         twin = seen.setdefault((c.strategy, c.seed), c.view.name)
@@ -290,25 +292,57 @@ def _length(
     return length
 
 
+def _note_spaces(contestants: Sequence[Contestant], notices: list[str]) -> None:
+    """Says so if strategies searched different spaces; a grid is a part of the others' anyway."""
+    by_space: dict[str, list[str]] = {}
+    for c in contestants:
+        if c.view.meta.settings.get("sampler") != "grid":
+            key = str((c.view.meta.space.to_json(), c.view.meta.settings.get("fixed")))
+            by_space.setdefault(key, []).append(c.view.name)
+    if len(by_space) > 1:
+        groups = " | ".join(", ".join(names[:3]) for names in by_space.values())
+        notices.append(f"Their search spaces differ, which may be the whole difference: {groups}.")
+
+
+def _nothing_completed(c: Contestant) -> str:
+    reason = next(iter(c.view.failures()), "none failed")
+    return (
+        f"study {c.view.name!r}: no trial completed (most failed of: {reason}): "
+        f"see `hpo trials {c.view.name} --state fail`"
+    )
+
+
 def _tests(
-    contestants: Sequence[Contestant], sign: int, strategies: list[str], notices: list[str]
+    contestants: Sequence[Contestant],
+    used: dict[tuple[str, int], pd.DataFrame],
+    sign: int,
+    strategies: list[str],
+    notices: list[str],
 ) -> tuple[pd.DataFrame, pd.Series]:
+    """Test scores of the bests within the compared budget, if every study has one."""
     cells: dict[tuple[int, str], float] = {}
     defaults: dict[int, float] = {}
+    n_tested = 0
     for c in contestants:
         tested = c.view.attr(TESTED) or {}
-        best = c.view.best()
+        n_tested += bool(tested)
+        own = used[(c.strategy, c.seed)]
+        best = own.iloc[int((sign * own["value"]).fillna(-math.inf).to_numpy().argmax())]
         value = (tested.get("test") or {}).get(c.view.meta.metric)
-        if value is not None and best is not None and tested.get("trial") == best.number:
+        if value is not None and tested.get("trial") == best["number"]:
             cells[(c.seed, c.strategy)] = sign * float(value)
         default = (tested.get("default") or {}).get(c.view.meta.metric)
         if default is not None:
             defaults[c.seed] = sign * float(default)
-    table = pd.Series(cells, dtype=float)
     if len(cells) < len(contestants):
-        if cells:
-            notices.append("Test figures are left out: not every study's best was retrained.")
+        if n_tested:
+            metric = contestants[0].view.meta.metric
+            notices.append(
+                "Test figures are left out: not every study's best within these budgets was "
+                f"retrained and has a test {metric}."
+            )
         return pd.DataFrame(), pd.Series(dtype=float)
+    table = pd.Series(cells, dtype=float)
     return table.unstack()[strategies], pd.Series(defaults, dtype=float)
 
 
@@ -342,16 +376,16 @@ def _saved(
     return pd.DataFrame(rows).T
 
 
+def _best_is_default(c: Contestant) -> bool:
+    """Whether nothing was better than the default; of equal values the first trial counts."""
+    best, space = c.view.best(), c.view.meta.space
+    return best is not None and space.key(best.params) == space.key(space.default())
+
+
 def _facts(
     contestants: Sequence[Contestant], length: int, strategies: list[str], seeds: list[int]
 ) -> dict[str, Any]:
-    view = contestants[0].view
-    meta = view.meta
-    spaces = {
-        c.strategy: c.view.meta.space.to_json()
-        for c in contestants
-        if c.view.meta.space != meta.space or c is contestants[0]
-    }
+    meta = contestants[0].view.meta
     return {
         "model": meta.model,
         "data": meta.data,
@@ -362,5 +396,5 @@ def _facts(
         "strategies": strategies,
         "seeds": seeds,
         "studies": {c.view.name: [c.strategy, c.seed] for c in contestants},
-        "spaces_differ": len(spaces) > 1,
+        "n_best_is_default": sum(_best_is_default(c) for c in contestants),
     }

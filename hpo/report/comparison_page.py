@@ -25,13 +25,21 @@ def conclusions(c: Comparison) -> list[str]:
         if len(c.finals) < (least := least_seeds(len(found))):
             lines.insert(
                 1,
-                f"Nor could one be: with {len(found)} comparisons the test takes {least} seeds at "
-                "least. The intervals, each for itself, tell more.",
+                f"Nor could one be: with {_comparisons(len(found))} the test takes {least} seeds "
+                "at least. The intervals, each for itself, tell more.",
             )
     else:
         # The rest of what is certain.
         lines += [sentence(d) for d in clear if best not in (d.a, d.b)]
+    n, n_default = len(c.facts["studies"]), c.facts["n_best_is_default"]
+    if n_default:
+        which = "every study" if n_default == n else f"{n_default} of {n} studies"
+        lines.append(f"In {which} nothing better than the default configuration was found.")
     return lines
+
+
+def _comparisons(n: int) -> str:
+    return "one comparison" if n == 1 else f"{n} comparisons"
 
 
 def _seeds(c: Comparison) -> str:
@@ -135,6 +143,9 @@ def _final_lines(c: Comparison) -> list[str]:
             gap, half = paired_interval(gaps)
             word = "ahead of" if gap > 0 else "behind"
             noise = "" if abs(gap) > half else ", which is within noise"
+            if not gaps.any():
+                lines.append(f"On the test split {best} is the same as the default.")
+                return lines
             lines.append(
                 f"On the test split {best} is {word} the default by {number(abs(gap))} ± "
                 f"{number(half)} (95 %, paired over {_seeds(c)}){noise}."
@@ -175,7 +186,8 @@ def _pairs_table(c: Comparison) -> pd.DataFrame:
                 "p (Holm)": d.p_holm,
                 "effect": d.effect,
                 "verdict": "beyond noise" if d.significant else "within noise",
-                "seeds it would take": d.n_needed or ("-" if d.significant else "over 500"),
+                "seeds it would take": d.n_needed
+                or ("-" if d.significant or not d.effect else "over 500"),
             }
             for d in c.differences
         ]
@@ -189,10 +201,11 @@ def _reached_section(c: Comparison, reached: pd.DataFrame) -> Section:
         "too little.",
     ]
     for row in reached.to_dict("records"):
-        if row["strategy"] != BASELINE and row["reached"] >= 0.5:
+        if row["reached"] >= 0.5:
+            itself = " itself" if row["strategy"] == BASELINE else ""
             lines.append(
-                f"{row['strategy']}: {row['trials']:.0f} of {len(c.curves)} trials, "
-                f"{row['share']:.0%} of {BASELINE}'s time."
+                f"{row['strategy']}{itself}: {row['trials']:.0f} of {len(c.curves)} trials, "
+                f"{row['share']:.0%} of {BASELINE}'s whole time."
             )
     shown = reached.rename(
         columns={
@@ -217,8 +230,8 @@ def _saved_lines(c: Comparison) -> list[str]:
     if saved["cached"]:
         lines.append(
             f"{saved['cached']:.0f} trials had been trained by another strategy with the same "
-            f"seed and were not trained again: {saved['cached_s']:.0f} s of training, which every "
-            "figure above counts as if it had been spent."
+            f"seed and were not trained again: {saved['cached_s']:.0f} s of training. The curves "
+            "by time count it as if it had been spent; the workers' real time does not."
         )
     return lines
 
@@ -241,11 +254,12 @@ def _how_section(c: Comparison, name: str) -> Section:
     lines = [
         "All strategies: the same data split, epochs, training settings and, for each seed, the "
         "same training seed; the sampler has that seed too. Budgets count ended trials, pruned "
-        "and failed ones included.",
+        "ones and those that failed by themselves included; what was interrupted or lost was "
+        f"tried again and does not count ({facts['n_cut_off']} such).",
         *c.notices,
     ]
-    if facts["spaces_differ"]:
-        lines.append("Their search spaces differ (a grid's, for one, is a part of the others').")
+    if "grid" in c.strategies:
+        lines.append("A grid's points are a part of the space that the others search.")
     studies = pd.DataFrame(
         [{"study": study, "strategy": k, "seed": s} for study, (k, s) in facts["studies"].items()]
     )

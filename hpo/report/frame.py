@@ -39,7 +39,8 @@ _COLUMNS = (
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
-    run = trial.user_attrs.get("run", {})
+    run = trial.user_attrs.get("run")
+    run = run if isinstance(run, dict) else {}
     curve = trial.intermediate_values
     return {
         "number": trial.number,

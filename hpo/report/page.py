@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pandas as pd
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+MARK = "made by hpo report"
+"""Stands at the beginning of every report, HTML and Markdown."""
 MOST_ROWS = 200
 """Of a table on a page."""
 MOST_IMAGE_BYTES = 400_000
@@ -40,11 +44,6 @@ class Section:
     code: str = ""
     images: dict[str, bytes] = field(default_factory=dict)
 
-    @property
-    def anchor(self) -> str:
-        """Its name in links and file names."""
-        return "-".join("".join(c if c.isalnum() else " " for c in self.title.lower()).split())
-
 
 @dataclass(frozen=True)
 class Page:
@@ -54,6 +53,18 @@ class Page:
     summary: Sequence[str]
     sections: Sequence[Section]
     refresh_s: int | None = None
+
+    @property
+    def placed(self) -> list[tuple[str, Section]]:
+        """Sections with their names in links and files, each of its own."""
+        found: dict[str, Section] = {}
+        for section in self.sections:
+            words = "".join(c if c.isalnum() else " " for c in section.title.lower()).split()
+            anchor = "-".join(words)
+            while anchor in found:
+                anchor += "-2"
+            found[anchor] = section
+        return list(found.items())
 
 
 def html(page: Page) -> str:
@@ -116,25 +127,33 @@ def markdown(page: Page, pictures: dict[str, str]) -> str:
     Args:
         pictures: file names by section anchor and by image name.
     """
-    parts = [f"# {page.title}", *page.summary]
-    for section in page.sections:
-        parts.append(f"## {section.title}")
-        parts += section.lines
-        if section.anchor in pictures:
-            parts.append(f"![{section.alt}]({pictures[section.anchor]})")
-        parts += [f"![{name}]({pictures[name]})" for name in section.images if name in pictures]
+    parts = [f"<!-- {MARK} -->", f"# {_plain(page.title)}", *map(_plain, page.summary)]
+    for anchor, section in page.placed:
+        parts.append(f"## {_plain(section.title)}")
+        parts += map(_plain, section.lines)
+        if anchor in pictures:
+            parts.append(f"![{_plain(section.alt)}]({quote(pictures[anchor])})")
+        parts += [
+            f"![{name}]({quote(pictures[name])})" for name in section.images if name in pictures
+        ]
         if section.table is not None and len(section.table):
             parts.append(_markdown_table(section.table))
         if section.code:
-            parts.append(f"```\n{section.code}\n```")
+            longest = max(map(len, re.findall("`+", section.code)), default=0)
+            fence = "`" * max(3, 1 + longest)
+            parts.append(f"{fence}\n{section.code}\n{fence}")
     return "\n\n".join(parts) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown takes for no tag."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _markdown_table(table: pd.DataFrame) -> str:
     def row(values: Iterable[Any]) -> str:
-        return (
-            "| " + " | ".join(str(v).replace("|", "\\|").replace("\n", " ") for v in values) + " |"
-        )
+        cells = (_plain(str(v)).replace("|", "\\|").replace("\n", " ") for v in values)
+        return f"| {' | '.join(cells)} |"
 
     shown = shorten(table)
     lines = [row(shown.columns), "|" + "---|" * len(shown.columns)]
@@ -153,7 +172,7 @@ def write_pictures(page: Page, folder: Path) -> tuple[dict[str, str], str | None
         for name, content in section.images.items():
             (folder / name).write_bytes(content)
             pictures[name] = name
-    drawn = {s.anchor: s.figure for s in page.sections if s.figure is not None}
+    drawn = {anchor: s.figure for anchor, s in page.placed if s.figure is not None}
     if not drawn:
         return pictures, None
     import plotly.io
@@ -167,6 +186,15 @@ def write_pictures(page: Page, folder: Path) -> tuple[dict[str, str], str | None
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         return pictures, f"no PNGs, which need Chrome or Chromium: {reason}"
     return {**pictures, **{anchor: f"{anchor}.png" for anchor in drawn}}, None
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file was written by this module, and so may be replaced."""
+    try:
+        with path.open("rb") as file:
+            return path.is_file() and MARK.encode() in file.read(2000)
+    except OSError:
+        return False
 
 
 def write_whole(path: Path, text: str) -> None:

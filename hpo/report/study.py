@@ -30,6 +30,7 @@ MOST_RANKED = 200
 _EDGE = 0.1
 """Share of a range that counts as its edge."""
 _LEAST_FOR_REGION = 10
+_LEAST_FOR_IMPORTANCE = 8
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class StudyReport:
         frame: a row a trial, as `trials_frame`.
         trials: the trials themselves, by number.
         importance: parameter, importance, low, high (95 % over resamples); empty if unknown.
-        region: parameter, range, best, good (of the best tenth), default.
+        region: parameter, range, default, best of the search, where the best tenth lies.
         warnings: what the search space should be changed in.
         artifact: the retrained model's facts, or None.
     """
@@ -120,14 +121,14 @@ def importance(trials: Sequence[FrozenTrial]) -> pd.DataFrame:
 
     Returns:
         parameter, importance (mean), low, high (95 % of the resamples), the highest first; empty
-        with fewer than four trials, or if their values are all the same.
+        with fewer than eight trials, or if their values are all the same.
     """
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     columns = ["parameter", "importance", "low", "high"]
     done = [t for t in trials if t.state.name == "COMPLETE" and math.isfinite(t.value or 0.0)]
-    if len(done) < 4 or len({t.value for t in done}) == 1:
+    if len(done) < _LEAST_FOR_IMPORTANCE or len({t.value for t in done}) == 1:
         return pd.DataFrame(columns=columns)
     rng = np.random.default_rng(0)
     rows: list[dict[str, float]] = []
@@ -140,8 +141,9 @@ def importance(trials: Sequence[FrozenTrial]) -> pd.DataFrame:
             study.add_trials([done[i] for i in drawn])
             evaluator = FanovaImportanceEvaluator(n_trees=16, max_depth=16, seed=resample)
             try:
-                found = get_param_importances(study, evaluator=evaluator)
-            except (ValueError, RuntimeError):  # a resample without variance
+                with np.errstate(all="ignore"):
+                    found = get_param_importances(study, evaluator=evaluator)
+            except (ValueError, RuntimeError, AssertionError):  # no variance, or beyond a float
                 continue
             rows.append({name: float(value) for name, value in found.items()})
     finally:
@@ -171,7 +173,7 @@ def good_region(view: StudyView, frame: pd.DataFrame, sign: int) -> tuple[pd.Dat
     if done.empty:
         return pd.DataFrame(), []
     ordered = done.loc[(sign * done["value"]).sort_values(ascending=False, kind="stable").index]
-    top = ordered.head(max(3, math.ceil(len(ordered) / 10)))
+    top = ordered.head(min(max(3, math.ceil(len(ordered) / 10)), math.ceil(len(ordered) / 2)))
     space = view.meta.space
     default = space.default()
     rows, warnings = [], []
@@ -183,8 +185,8 @@ def good_region(view: StudyView, frame: pd.DataFrame, sign: int) -> tuple[pd.Dat
                 "parameter": name,
                 "range": range_text(parameter),
                 "default": default.get(name, "-"),
-                "best": "-" if _missing(best) else best,
-                "good (best tenth)": _good(parameter, values.tolist()),
+                "best of the search": "-" if _missing(best) else best,
+                f"the best {len(top)} of {len(done)}": _good(parameter, values.tolist()),
             }
         )
         if len(done) >= _LEAST_FOR_REGION and not _missing(best):

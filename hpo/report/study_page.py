@@ -13,6 +13,7 @@ import pandas as pd
 from hpo.outcome.artifact import explain, interval_text, mean_text
 from hpo.parameter_forms import format_params
 from hpo.report import study_plots as plots
+from hpo.report.frame import spent
 from hpo.report.page import (
     MOST_IMAGE_BYTES,
     Page,
@@ -164,6 +165,11 @@ def _parameters(report: StudyReport) -> list[Section | None]:
             "explains by itself. Bars: mean over bootstrap resamples; whiskers: their 95 % range. "
             "Wide whiskers mean that there are too few trials to tell."
         ]
+        if len(report.complete) < 2 * len(table):
+            lines.append(
+                f"{len(report.complete)} completed trials say little of {len(table)} parameters: "
+                "take this ranking for a hint."
+            )
         if left_out:
             lines.append(f"Not always active, and left out: {', '.join(left_out)}.")
         ranked = ", ".join(
@@ -190,8 +196,7 @@ def _parameters(report: StudyReport) -> list[Section | None]:
 def _region(report: StudyReport) -> Section | None:
     if report.region.empty:
         return None
-    n = max(3, math.ceil(len(report.complete) / 10))
-    lines = [*report.warnings, f"Good: where the best {min(n, len(report.complete))} trials are."]
+    lines = report.warnings
     return Section("Search space, and where it is good", lines, table=report.region)
 
 
@@ -301,7 +306,12 @@ def rerun_command(report: StudyReport) -> str:
     parts: list[Any] = ["hpo", "run", "--model", meta.model, "--data", meta.data]
     if meta.data == "own":
         parts = parts[:4]
-    parts += ["--sampler", meta.settings.get("sampler", "tpe"), "--n-trials", len(report.frame)]
+    parts += [
+        "--sampler",
+        meta.settings.get("sampler", "tpe"),
+        "--n-trials",
+        len(spent(report.frame)),
+    ]
     for key in _RERUN_KEYS:
         value = spec.get(key, getattr(meta, key, None))
         if value is not None:
@@ -326,7 +336,11 @@ def facts_of(report: StudyReport) -> dict[str, Any]:
         "best": None
         if best is None
         else {"trial": int(best["number"]), "value": float(best["value"])},
+        "chosen": None
+        if artifact is None
+        else {"trial": artifact.trial, "params": artifact.params},
         "confirmed": None if artifact is None else artifact.confirmed,
+        "default_test": None if artifact is None else artifact.default_test,
         "test": None if artifact is None else artifact.test,
         "verdict": None if artifact is None else artifact.verdict,
         "importance": report.importance.to_dict("records"),

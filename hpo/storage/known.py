@@ -50,7 +50,7 @@ class KnownTrainings:
             if training_of(view.meta) != training_of(meta):
                 continue
             for trial in view.trials():
-                run = trial.user_attrs.get("run", {})
+                run = trial.user_attrs.get("run") or {}
                 if trial.state.name == "COMPLETE" and CACHED_FROM not in run:
                     key = configuration(view.meta, trial.params)
                     known.found.setdefault(key, Known(name, trial))

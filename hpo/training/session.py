@@ -268,7 +268,10 @@ class FunctionSession:
         return self.history[-1]
 
     def test(self) -> Metrics:
-        return {n: v for n, v in self.history[-1].items() if n.startswith("test_")}
+        """The last report's `test_NAME` as NAME: the same names as those of a class."""
+        prefix = "test_"
+        last = self.history[-1].items()
+        return {n.removeprefix(prefix): v for n, v in last if n.startswith(prefix)}
 
     def network(self) -> Any:
         import torch

@@ -41,7 +41,9 @@ def test_a_ready_study_gives_its_settings_and_the_comparison_its_own() -> None:
         ({"samplers": "tpe,rando"}, "did you mean random?"),
         ({"seeds": 0}, "seeds: 0: must be greater than or equal to 1"),
         ({"seeds": "many"}, "seeds: 'many'"),
-        ({"samplers": 3}, "samplers: 3"),
+        ({"samplers": 3}, "samplers: 3: must name samplers"),
+        ({"seeds": True}, "seeds: True"),
+        ({"name": "é" * 98}, "name: 'é"),
         ({"name": "../x"}, "name: '../x': must not hold"),
         ({"n_trials": 0}, "n_trials: 0"),
         ({"model": "cn"}, "did you mean 'cnn'"),
@@ -52,6 +54,12 @@ def test_what_is_wrong_is_refused_in_one_line(given: dict[str, Any], message: st
     with pytest.raises(SpecError) as caught:
         plan({}, {"model": "cnn", **given})
     assert message in str(caught.value) and len(caught.value.problems) == 1
+
+
+def test_every_problem_is_said_at_once() -> None:
+    with pytest.raises(SpecError) as caught:
+        plan({}, {"model": "cnn", "samplers": "tpe", "seeds": 0, "epochs": 0, "n_trials": 0})
+    assert len(caught.value.problems) == 4
 
 
 @pytest.mark.parametrize("name", MODELS)

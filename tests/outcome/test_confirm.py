@@ -11,7 +11,7 @@ from scipy import stats
 
 from hpo import Choice, Float, Space
 from hpo.errors import HpoError
-from hpo.outcome.confirm import Confirmed, candidates, difference, verdict
+from hpo.outcome.confirm import Confirmed, candidates, difference, verdict, verdict_on_test
 from hpo.search import make_pruner, make_sampler
 from hpo.storage.ledger import Ledger
 from hpo.storage.sql import open_storage
@@ -117,3 +117,10 @@ def test_without_a_completed_trial_there_is_nothing_to_confirm(
 ) -> None:
     with pytest.raises(HpoError, match="no completed trial"):
         candidates(study, opened(tmp_path, []))
+
+
+def test_a_test_that_disagrees_is_said_so() -> None:
+    assert verdict_on_test("loss", {"loss": 0.5}, {"loss": 0.4}, -1).startswith(" On the test rows")
+    assert verdict_on_test("loss", {"loss": 0.3}, {"loss": 0.4}, -1) == ""
+    assert "0.9, not 0.8" in verdict_on_test("a", {"a": 0.8}, {"a": 0.9}, 1)
+    assert verdict_on_test("a", {}, {"a": 0.9}, 1) == ""

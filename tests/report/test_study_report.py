@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hpo import Choice, Float, Space
+from hpo import Choice, Float, Space, SpecError
+from hpo.cli.report import report
 from hpo.report.comparison import Contestant, compare
 from hpo.report.comparison_page import write_comparison
 from hpo.report.study import cost, failures, good_region, importance, study_report
@@ -62,7 +63,7 @@ def test_a_best_value_at_the_edge_is_named_with_the_edge(url: str) -> None:
     assert len(report.warnings) == 1 and report.warnings[0].startswith("The best lr (")
     assert "upper edge of its range" in report.warnings[0]
     row = report.region.set_index("parameter").loc["lr"]
-    assert float(row["good (best tenth)"].split(" .. ")[0]) > 0.02
+    assert float(row["the best 6 of 60"].split(" .. ")[0]) > 0.02
     assert good_region(ledger, report.frame.head(0), 1)[1] == []
 
 
@@ -88,7 +89,7 @@ def test_a_long_study_stays_a_small_page(url: str, tmp_path: Path) -> None:
             distributions=trial.distributions,
             intermediate_values={e: 0.1 * e for e in range(1, 9)},
         )
-        for k in range(2000)
+        for k in range(1200)
     ]
     ledger.study.add_trials(more)
     write_study(ledger, tmp_path / "page.html")
@@ -102,6 +103,40 @@ def test_the_command_makes_the_study_again(url: str) -> None:
         "--name 'it'\"'\"'s mine'"
     )
     assert any(section.title == "To do it again" for section in study_page(report).sections)
+
+
+def test_values_beyond_reason_have_a_page(url: str, tmp_path: Path) -> None:
+    ledger = make(url, "s", 0)
+    for k in range(12):
+        asked = ledger.ask()
+        assert asked is not None
+        ledger.complete(asked.number, (-1) ** k * 1e308)
+    write_study(ledger, tmp_path / "page.html")
+
+
+def test_only_an_earlier_report_is_replaced(url: str, tmp_path: Path) -> None:
+    make(url, "s", 3)
+    (tmp_path / "notes.md").write_text("mine")
+    for name in ("hpo.db", "notes.md"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(SpecError, match="exists and is no report"):
+            report("s", to=tmp_path / name, storage=url, **{**QUIET, "form": "md"})
+        assert (tmp_path / name).read_bytes() == before
+    with pytest.raises(SpecError, match="exists and is no report"):
+        report("s", to=Path("/dev/full"), storage=url, **QUIET)
+    for _ in range(2):
+        report("s", to=tmp_path / "page.html", storage=url, **QUIET)
+        report("s", to=tmp_path / "page.md", storage=url, **{**QUIET, "form": "md"})
+
+
+QUIET: dict[str, Any] = {"form": "html", "watch": None, "output": "hpo-runs", "open_": False}
+
+
+def test_a_name_that_leads_elsewhere_needs_a_file(url: str, tmp_path: Path) -> None:
+    make(url, "../up", 3)
+    with pytest.raises(SpecError, match="name a file"):
+        report("../up", to=None, storage=url, **{**QUIET, "output": str(tmp_path / "out")})
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob("up*"))
 
 
 @pytest.fixture

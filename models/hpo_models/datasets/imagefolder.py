@@ -22,6 +22,8 @@ SIDE = 32
 def load(argument: str, seed: int) -> Data:
     """Raises SpecError: no class folders, an empty class, an unreadable image."""
     root = Path(argument)
+    if not root.is_dir():
+        raise SpecError(f"data: {argument!r} is no folder: name one that holds CLASS/*.png")
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(folders) < 2:
         raise SpecError(

@@ -46,7 +46,7 @@ def load(argument: str, seed: int) -> Data:
 def _pair(x: np.ndarray, y: np.ndarray, path: str, what: str) -> tuple[Tensor, Tensor]:
     if x.dtype.kind not in "fiub" or y.dtype.kind not in "iu":
         raise SpecError(f"data: {path!r}: {what}: x must hold numbers and y whole numbers")
-    if y.ndim != 1 or len(x) != len(y) or x.ndim not in (3, 4) or not len(y):
+    if y.ndim != 1 or len(x) != len(y) or x.ndim not in (3, 4) or not x.size:
         raise SpecError(
             f"data: {path!r}: {what} have shapes {x.shape}, {y.shape}: "
             "must be [N, H, W] or [N, C, H, W] and [N]"
