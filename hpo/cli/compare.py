@@ -1,4 +1,4 @@
-"""`hpo compare`: which search strategy was worth it.  `hpo report`: a study's page."""
+"""`hpo compare`: which search strategy was worth it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.inspect import Storage
+from hpo.cli.flags import (
+    CpusPerTrial,
+    Data,
+    DryRun,
+    Epochs,
+    GpusPerTrial,
+    MaxConcurrent,
+    Model,
+    Open,
+    Pruner,
+    Quiet,
+    RayAddress,
+    Set,
+    Storage,
+    Study,
+    SummaryForm,
+    check_output,
+    option,
+    settings_of,
+)
 from hpo.cli.output import Format, print_json, print_rows
-from hpo.cli.run import Form, Quiet, check_output, option, settings_of
 from hpo.errors import HpoError, SpecError
 from hpo.tune.stop import sigterm_deferred
 
@@ -25,12 +43,8 @@ if TYPE_CHECKING:
 
 
 def compare(
-    model: Annotated[
-        str | None, option("cnn, ./mine.py:Net, package.module:Net; see `hpo models`.", "--model")
-    ] = None,
-    study: Annotated[
-        str | None, option("Ready-made study (cnn-digits) or a TOML file; flags win.", "--study")
-    ] = None,
+    model: Model = None,
+    study: Study = None,
     studies: Annotated[
         str | None, option("Compare these studies that exist, and run nothing: a,b,c.")
     ] = None,
@@ -40,12 +54,10 @@ def compare(
     seeds: Annotated[int | None, option("Seeds of each strategy (5).")] = None,
     n_trials: Annotated[int | None, option("Trials of each study.", "--n-trials")] = None,
     name: Annotated[str | None, option("The comparison's name; default compare-MODEL.")] = None,
-    data: Annotated[str | None, option("digits, csv:PATH, ...; as for `hpo run`.")] = None,
-    pruner: Annotated[str | None, option("none, median (default), asha, hyperband.")] = None,
-    epochs: Annotated[int | None, option("Epochs of a full training.")] = None,
-    set_: Annotated[
-        list[str] | None, option("Fix or narrow for all strategies: lr=1e-3. Repeatable.", "--set")
-    ] = None,
+    data: Data = None,
+    pruner: Pruner = None,
+    epochs: Epochs = None,
+    set_: Set = None,
     seed: Annotated[int | None, option("The first seed (0).")] = None,
     cache: Annotated[
         bool | None,
@@ -55,25 +67,15 @@ def compare(
         bool | None,
         option("Retrain and test each study's best (on).", "--test/--no-test"),
     ] = None,
-    max_concurrent: Annotated[
-        int | None, option("Trials at once; default: as many as fit.", panel="Resources")
-    ] = None,
-    cpus_per_trial: Annotated[
-        float | None, option("Cores a trial (default 1).", panel="Resources")
-    ] = None,
-    gpus_per_trial: Annotated[
-        float | None, option("GPUs a trial; default 1 if there are any.", panel="Resources")
-    ] = None,
-    ray_address: Annotated[
-        str | None, option("A Ray cluster (auto, HOST:6379).", panel="Resources")
-    ] = None,
+    max_concurrent: MaxConcurrent = None,
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
+    ray_address: RayAddress = None,
     output: Annotated[str | None, option("Folder of the report (hpo-runs).")] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    open_: Open = False,
     storage: Storage = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be run; start nothing.")
-    ] = False,
-    form: Form = Format.table,
+    dry_run: DryRun = False,
+    form: SummaryForm = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """Compares search strategies at equal budgets over several seeds, and says what is certain.

@@ -7,36 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.flags import Storage, StudyName
 from hpo.cli.output import Format, print_json, print_rows
 
 if TYPE_CHECKING:
     from hpo.storage.ledger import Ledger
 
-
-def _without_password(url: str | None) -> str | None:
-    from hpo.errors import SpecError
-    from hpo.storage.sql import redact
-
-    if url is not None and redact(url) != url:
-        raise SpecError(
-            f"storage: {redact(url)!r}: a password on the command line is in `ps` for all to see: "
-            "put the URL into HPO_STORAGE, or into a file named by HPO_STORAGE_FILE"
-        )
-    return url
-
-
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        "--storage",
-        help="Database URL without password, or SQLite file; default: HPO_STORAGE, the file named "
-        "by HPO_STORAGE_FILE, OPTUNA_STORAGE, then ./hpo.db.",
-        show_default=False,
-        callback=_without_password,
-    ),
-]
 Form = Annotated[Format, typer.Option("-f", "--format", help="How to print.")]
-StudyName = Annotated[str, typer.Argument(help="Name of the study.", show_default=False)]
 
 
 def open_study(storage: str | None, name: str) -> Ledger:

@@ -1,4 +1,4 @@
-"""The live display of a running study: a line a trial, and one bar below them."""
+"""The live displays of a running study (a line a trial) and of a comparison (a line a study)."""
 
 from __future__ import annotations
 
@@ -36,14 +36,7 @@ class StudyProgress:
         self.ended = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
         best = ledger.best()
         self.best: tuple[int, float] | None = (best.number, best.value or 0.0) if best else None
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-        )
+        self.progress = _bar(console)
         self.task = self.progress.add_task("searching", total=n_trials, state="starting workers")
 
     def __enter__(self) -> StudyProgress:
@@ -138,14 +131,7 @@ class ComparisonProgress:
         self.started = time.monotonic()
         self.n_ended = 0
         self.n_before: int | None = None
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-        )
+        self.progress = _bar(console)
         total = n_studies * n_trials
         self.task = self.progress.add_task("comparing", total=total, state="starting workers")
 
@@ -207,6 +193,17 @@ class ComparisonProgress:
             elapsed = time.monotonic() - self.started
             state += f" · {_duration(elapsed / now * max(0, left))} left"
         self.progress.update(self.task, completed=self.n_ended, state=state)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.inspect import Storage, StudyName
+from hpo.cli.flags import Open, Storage, StudyName, check_output, option
 from hpo.cli.output import print_json
-from hpo.cli.run import check_output, option
 from hpo.errors import HpoError, SpecError
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
     from hpo.storage.view import StudyView
 
 FORMATS = ("html", "md", "json", "csv")
-_STILL_S = 20
 _LONGEST_WATCH_S = 86_400
 
 
@@ -34,7 +34,7 @@ def report(
         int | None, option("Write it again every so many seconds while the study runs.", "--watch")
     ] = None,
     output: Annotated[str, typer.Option(help="Folder of the studies' files.")] = "hpo-runs",
-    open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    open_: Open = False,
     storage: Storage = None,
 ) -> None:
     """Writes a study's page: outcome, history, curves, parameters, workers, cost, failures.
@@ -119,26 +119,28 @@ def _show(page: Path) -> None:
     webbrowser.open(page.as_uri())
 
 
-def _watch(study: str, storage: object, page: Path, every_s: int, show: bool) -> None:
-    """Writes the page again and again until nobody drives the study any more."""
+def _watch(study: str, storage: BaseStorage, page: Path, every_s: int, show: bool) -> None:
+    """Writes the page again and again until no driver of the study has shown life for a while."""
+    from hpo.storage.lease import EXPIRY_S
     from hpo.storage.view import StudyView
 
     print(f"{page}: written again every {every_s} s; Ctrl-C ends it.", file=sys.stderr)
-    quiet_since = time.monotonic()
-    while True:
-        view = StudyView.open(storage, study)  # type: ignore[arg-type]
-        running = bool(view.drivers())
-        if running:
-            quiet_since = time.monotonic()
-        over = time.monotonic() - quiet_since > _STILL_S
+    beats: dict[str, int] = {}
+    alive = time.monotonic()
+    over = False
+    while not over:
+        view = StudyView.open(storage, study)
+        before, beats = beats, {driver.run: driver.beat for driver in view.drivers()}
+        if beats and beats != before:
+            alive = time.monotonic()
+        over = time.monotonic() - alive > EXPIRY_S
         _write(view, page, "html", None if over else every_s)
         if show:
             _show(page)
             show = False
-        if over:
-            print(page)
-            return
-        time.sleep(every_s)
+        if not over:
+            time.sleep(every_s)
+    print(page)
 
 
 def register(app: typer.Typer) -> None:

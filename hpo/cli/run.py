@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpo.cli.execute import execute
-from hpo.cli.inspect import Storage, StudyName, open_study
+from hpo.cli.flags import (
+    CpusPerTrial,
+    Data,
+    DryRun,
+    Epochs,
+    GpusPerTrial,
+    MaxConcurrent,
+    Model,
+    Pruner,
+    Quiet,
+    RayAddress,
+    Set,
+    Storage,
+    Study,
+    StudyName,
+    SummaryForm,
+    check_output,
+    option,
+    settings_of,
+)
+from hpo.cli.inspect import open_study
 from hpo.cli.output import Format, print_json
 from hpo.errors import SpecError
 from hpo.tune.stop import sigterm_deferred
@@ -16,56 +36,29 @@ from hpo.tune.stop import sigterm_deferred
 if TYPE_CHECKING:
     from hpo.study import ResolvedStudy
 
-_LEAST_FREE = 100 * 10**6
-"""Bytes: Ray's session files and a saved model of moderate size."""
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the summary.")]
-Form = Annotated[Format, typer.Option("-f", "--format", help="Summary as table or json.")]
-
-
-def option(help: str, *names: str, panel: str | None = None) -> Any:
-    """A flag without a shown default."""
-    return typer.Option(*names, help=help, show_default=False, rich_help_panel=panel)
-
 
 def run(
-    model: Annotated[
-        str | None, option("cnn, ./mine.py:Net, package.module:Net; see `hpo models`.", "--model")
-    ] = None,
-    study: Annotated[
-        str | None, option("Ready-made study (cnn-digits) or a TOML file; flags win.", "--study")
-    ] = None,
+    model: Model = None,
+    study: Study = None,
     name: Annotated[str | None, option("The study's name; default MODEL-SAMPLER.")] = None,
-    data: Annotated[
-        str | None, option("digits, mnist, cifar10, imagefolder:PATH, npz:PATH, ...")
-    ] = None,
+    data: Data = None,
     sampler: Annotated[
         str | None, option("grid, random, tpe (default), gp, skopt, cmaes, qmc.", "--sampler")
     ] = None,
-    pruner: Annotated[str | None, option("none, median (default), asha, hyperband.")] = None,
+    pruner: Pruner = None,
     n_trials: Annotated[int | None, option("Run this many more trials.", "--n-trials")] = None,
     total_trials: Annotated[int | None, option("Run until the study has this many.")] = None,
     timeout: Annotated[float | None, option("Start no trial after this many seconds.")] = None,
-    epochs: Annotated[int | None, option("Epochs of a full training.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        option("Fix or narrow: lr=1e-3, width=16..64, optimizer=sgd,adamw. Repeatable.", "--set"),
-    ] = None,
+    epochs: Epochs = None,
+    set_: Set = None,
     seed: Annotated[int | None, option("Seed of sampler and training (default 0).")] = None,
     default_first: Annotated[
         bool | None,
         option("Try the model's defaults first (on).", "--default-first/--no-default-first"),
     ] = None,
-    max_concurrent: Annotated[
-        int | None, option("Trials at once; default: as many as fit.", panel="Resources")
-    ] = None,
-    cpus_per_trial: Annotated[
-        float | None, option("Cores a trial (default 1).", panel="Resources")
-    ] = None,
-    gpus_per_trial: Annotated[
-        float | None,
-        option("GPUs a trial, fractions too; default 1 if there are any.", panel="Resources"),
-    ] = None,
+    max_concurrent: MaxConcurrent = None,
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
     workers_per_trial: Annotated[
         int | None,
         option("Workers that train a trial together, with these each (1).", panel="Resources"),
@@ -74,9 +67,7 @@ def run(
         str | None,
         option("Memory a trial may take (4GiB); default: its share.", panel="Resources"),
     ] = None,
-    ray_address: Annotated[
-        str | None, option("A Ray cluster (auto, HOST:6379).", panel="Resources")
-    ] = None,
+    ray_address: RayAddress = None,
     trial_timeout: Annotated[
         float | None, option("End a trial that takes longer, in seconds.", panel="Faults")
     ] = None,
@@ -139,10 +130,8 @@ def run(
         str | None, option("Folder for saved models (hpo-runs).", panel="Outcome")
     ] = None,
     storage: Storage = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved study; start nothing.")
-    ] = False,
-    form: Form = Format.table,
+    dry_run: DryRun = False,
+    form: SummaryForm = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """Searches a model's hyperparameters, confirms and retrains the best.
@@ -168,49 +157,6 @@ def run(
         _dry_run(resolved, storage)
         return
     execute(resolved, storage, form, quiet)
-
-
-def settings_of(items: list[str]) -> dict[str, str]:
-    """What `--set NAME=VALUE` was given, by name.
-
-    Raises:
-        SpecError: an item is of another form.
-    """
-    settings: dict[str, str] = {}
-    problems = []
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not equals or not name.strip() or not value.strip():
-            problems.append(f"set: {item!r}: write NAME=VALUE, NAME=LOW..HIGH or NAME=A,B")
-        settings[name.strip()] = value.strip()
-    if problems:
-        raise SpecError(problems)
-    return settings
-
-
-def check_output(output: str, field: str = "output") -> None:
-    """Refuses a folder that cannot be written, or has no room.
-
-    Raises:
-        SpecError: why, a line each.
-    """
-    import os
-    import shutil
-    import tempfile
-
-    folder = Path(output).expanduser().absolute()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        raise SpecError(f"{field}: {str(existing)!r} is a file: name a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise SpecError(f"{field}: {output!r} cannot be written: name a folder of your own")
-    for what, place in ((field, existing), ("TMPDIR", Path(tempfile.gettempdir()))):
-        free = shutil.disk_usage(place).free
-        if free < _LEAST_FREE:
-            raise SpecError(
-                f"{what}: {str(place)!r} has {free / 1e6:.0f} MB left, and "
-                f"{_LEAST_FREE / 1e6:.0f} MB are needed: make room, or name another folder"
-            )
 
 
 def _dry_run(study: ResolvedStudy, storage: str | None) -> None:
@@ -242,7 +188,7 @@ def resume(
             show_default=False,
         ),
     ] = None,
-    form: Form = Format.table,
+    form: SummaryForm = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """Goes on with a study until the trials it was asked for are there, then retrains.
@@ -269,7 +215,7 @@ def retrain(
     top: Annotated[int | None, option("Configurations to confirm (3).")] = None,
     seeds: Annotated[int | None, option("Fresh seeds for each (3).")] = None,
     output: Annotated[str | None, option("Folder for saved models (hpo-runs).")] = None,
-    form: Form = Format.table,
+    form: SummaryForm = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """Confirms a study's best configurations on fresh seeds, retrains the winner, tests it once.
