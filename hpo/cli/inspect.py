@@ -51,6 +51,7 @@ def status(study: StudyName, storage: Storage = None, form: Form = Format.table)
     ledger = open_study(storage, study)
     counts = ledger.counts()
     best = ledger.best()
+    retrained = ledger.attr("hpo:retrained") or {}
     facts = {
         "study": study,
         "model": ledger.meta.model,
@@ -62,7 +63,8 @@ def status(study: StudyName, storage: Storage = None, form: Form = Format.table)
         "best_trial": best.number if best else None,
         "best_value": best.value if best else None,
         "best_params": dict(best.params) if best else None,
-        "retrained": (ledger.attr("hpo:retrained") or {}).get("path"),
+        "retrained": retrained.get("path"),
+        "retrained_trial": retrained.get("trial"),
         "failures": ledger.failures() or None,
     }
     _print_facts(facts, form)
@@ -117,7 +119,9 @@ def best(
     form: Form = Format.table,
     top: Annotated[int, typer.Option(min=1, help="How many of the best.")] = 1,
 ) -> None:
-    """Shows the best completed configurations of a study.
+    """Shows the best completed configurations of a study, by their value in the search.
+
+    Which one was retrained was chosen by its mean on fresh seeds, the default among the candidates.
 
     [dim]Example:  hpo best cnn-tpe --top 5[/dim]
     """
@@ -131,10 +135,12 @@ def best(
     confirmed: dict[str, list[float]] = {}
     for key, metrics in (ledger.attr(ATTRIBUTE) or {}).items():
         confirmed.setdefault(key.partition(":")[0], []).append(metrics[ledger.meta.metric])
+    chosen = (ledger.attr("hpo:retrained") or {}).get("trial")
     rows = [
         {
             "trial": trial.number,
             "value": trial.value,
+            "retrained": trial.number == chosen,
             "confirmed": _mean(confirmed.get(str(trial.number))),
             "params": dict(trial.params),
         }

@@ -18,6 +18,8 @@ from rich.table import Table
 from hpo.parameter_forms import format_params
 
 Row = Mapping[str, Any]
+_SHORT = 14
+"""Characters of a cell that is not broken over lines."""
 
 
 class Format(StrEnum):
@@ -63,7 +65,11 @@ def print_rows(rows: Sequence[Row], form: Format, *, title: str = "") -> None:
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for column in columns:
         number = isinstance(rows[0][column], int | float)
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
+        # Where there is too little room, long cells give way: a number is never split.
+        short = max(len(_cell(row[column])) for row in rows) <= _SHORT
+        table.add_column(
+            column, justify="right" if number else "left", overflow="fold", no_wrap=short
+        )
     for row in rows:
         table.add_row(*(escape(_cell(row[column])) for column in columns))
     Console().print(table)

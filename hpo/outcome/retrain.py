@@ -80,7 +80,8 @@ def retrain(
     artifact = describe(study, ledger, ranking, results[0], default_test, default)
     folder = Path(study.spec.output).expanduser() / study.name
     path = save(artifact, results[0].weights, results[0].files, folder)
-    ledger.set_attr("hpo:retrained", {"path": str(path), "test": results[0].test})
+    chosen = {"path": str(path), "trial": best.number, "test": results[0].test}
+    ledger.set_attr("hpo:retrained", chosen)
     n_test = int(results[0].info.get("n_test", 0))
     return Retrained(ranking, results[0].test, default_test, n_test, path, artifact.verdict)
 
