@@ -6,6 +6,7 @@ Importing this file imports neither Optuna nor skopt.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -306,16 +307,20 @@ class Space:
         self._check_grid()
         return list(self._walk(self._grids()))
 
-    def grid_size(self) -> int:
+    def grid_size(self, stop: int | None = None) -> int:
         """Number of points of the grid, an upper bound without listing them beyond a million.
 
+        Args:
+            stop: count no further than that.
         Raises:
             SpecError: a continuous parameter declares no grid values.
         """
         self._check_grid()
         grids = self._grids()
         upper = math.prod(len(values) for values in grids.values())
-        return upper if upper > MAX_SIZE else sum(1 for _ in self._walk(grids))
+        if stop is None and upper > MAX_SIZE:
+            return upper
+        return sum(1 for _ in itertools.islice(self._walk(grids), stop))
 
     def _grids(self) -> dict[str, list[Any]]:
         return {name: grid_values(p) or [] for name, p in self._params.items()}

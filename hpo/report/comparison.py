@@ -268,7 +268,7 @@ def _length(
         (c.strategy, c.seed)
         for c in contestants
         if c.view.meta.settings.get("sampler") == "grid"
-        and len(used[(c.strategy, c.seed)]) >= c.view.meta.space.grid_size()
+        and _is_whole_grid(c, len(used[(c.strategy, c.seed)]))
     }
     lengths = {key: len(frame) for key, frame in used.items()}
     open_ended = [n for key, n in lengths.items() if key not in whole]
@@ -310,6 +310,10 @@ def _nothing_completed(c: Contestant) -> str:
         f"study {c.view.name!r}: no trial completed (most failed of: {reason}): "
         f"see `hpo trials {c.view.name} --state fail`"
     )
+
+
+def _is_whole_grid(c: Contestant, n_trials: int) -> bool:
+    return n_trials >= c.view.meta.space.grid_size(stop=n_trials + 1)
 
 
 def _tests(
