@@ -73,7 +73,10 @@ def over_all(every: dict[str, dict[str, Any]]) -> str:
 
 def table(every: dict[str, dict[str, Any]]) -> str:
     """A row a problem and strategy."""
-    rows = ["| problem | strategy | mean rank | best (validation) | test | time to random's best |"]
+    rows = [
+        "| problem | strategy | mean rank | best (validation) | test | "
+        "share of random's whole time to random's best |"
+    ]
     rows.append("|---|---|---|---|---|---|")
     for problem, facts in every.items():
         reached = {row["strategy"]: row for row in facts["reached"]}
@@ -110,9 +113,10 @@ def main() -> None:
             for file in sorted((folder / name).iterdir()):
                 if file.suffix in (".md", ".png", ".json"):
                     shutil.copy(file, target / file.name)
+        reports = ", ".join(f"[{name}]({name}/report.md)" for name in every)
         (DOCS / "README.md").write_text(
             "# Search strategies compared\n\nMade by `python benchmarks/strategies.py --record`; "
-            f"{N_SEEDS} seeds.\n\n{text}\n",
+            f"{N_SEEDS} seeds. Reports: {reports}.\n\n{text}\n",
             encoding="utf-8",
         )
 

@@ -92,7 +92,7 @@ def _target(view: StudyView, to: Path | None, output: str, form: str) -> Path:
     page = (to.expanduser() if to is not None else default).absolute()
     if page.is_dir():
         raise SpecError(f"to: {str(to)!r} is a folder: name a file in it")
-    if page.exists() and not is_report(page):
+    if to is not None and page.exists() and not is_report(page):
         raise SpecError(f"to: {str(page)!r} exists and is no report: choose another")
     check_output(str(page.parent), "to")
     return page

@@ -12,6 +12,7 @@ import pandas as pd
 
 from hpo.outcome.artifact import explain, interval_text, mean_text
 from hpo.parameter_forms import format_params
+from hpo.report import parameter_plots
 from hpo.report import study_plots as plots
 from hpo.report.frame import spent
 from hpo.report.page import (
@@ -177,15 +178,15 @@ def _parameters(report: StudyReport) -> list[Section | None]:
             for row in table.head(3).to_dict("records")
         )
         alt = f"A bar a parameter. The most important: {ranked}."
-        figure = plots.importances(report)
+        figure = parameter_plots.importances(report)
         found.append(Section("Which parameters matter", lines, figure, alt, table, folded=True))
     alt = "A line a completed trial through its parameters, coloured by its value."
-    found.append(Section("Parallel coordinates", (), plots.parallel(report), alt))
+    found.append(Section("Parallel coordinates", (), parameter_plots.parallel(report), alt))
     for name in searched[:2]:
         alt = f"A point a completed trial: {report.view.meta.metric} by {name}; darker came later."
-        found.append(Section(f"Slice: {name}", (), plots.slices(report, name), alt))
-    numbers = [n for n in searched if plots.is_number(report, n)]
-    figure = plots.contour(report, numbers[0], numbers[1]) if len(numbers) > 1 else None
+        found.append(Section(f"Slice: {name}", (), parameter_plots.slices(report, name), alt))
+    numbers = [n for n in searched if parameter_plots.is_number(report, n)]
+    figure = parameter_plots.contour(report, numbers[0], numbers[1]) if len(numbers) > 1 else None
     if figure is not None:
         alt = f"{report.view.meta.metric} over {numbers[0]} and {numbers[1]}; points are trials."
         lines = ["Between the trials by linear interpolation; other parameters vary too."]
