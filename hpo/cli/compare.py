@@ -283,6 +283,7 @@ def _write(contestants: list[Contestant], name: str, folder: Path, form: Format)
 
 
 def _print(comparison: Comparison, facts: dict[str, Any], form: Format) -> None:
+    from hpo.report.comparison_page import PLUS_MINUS
     from hpo.report.plots import table_of
 
     rows = [
@@ -292,7 +293,7 @@ def _print(comparison: Comparison, facts: dict[str, Any], form: Format) -> None:
     print_rows(rows, form, title=f"{facts['name']}: {facts['model']} on {facts['data']}")
     if form is Format.csv:
         return
-    for line in [*facts["conclusions"], *facts["notices"]]:
+    for line in [*facts["conclusions"], PLUS_MINUS, *facts["notices"]]:
         print(line)
     print(f"Report: {facts['path']}")
 

@@ -14,6 +14,9 @@ from hpo.report.page import Page, Section, html, json_text, markdown, write_pict
 from hpo.report.statistics import least_seeds, number, paired_interval, sentence
 
 
+PLUS_MINUS = "± after a mean is the standard deviation over seeds, after a difference half its 95 % interval."
+
+
 def conclusions(c: Comparison) -> list[str]:
     """The comparison in plain sentences, the most important first."""
     found = c.differences
@@ -58,7 +61,7 @@ def comparison_page(c: Comparison, name: str) -> Page:
         *conclusions(c)[:1],
     ]
     sections = [
-        Section("Conclusion", conclusions(c), table=plots.table_of(c)),
+        Section("Conclusion", [*conclusions(c), PLUS_MINUS], table=plots.table_of(c)),
         Section(
             "Best so far by trials",
             ["Mean over seeds; the band is a 95 % bootstrap interval of that mean."],
