@@ -13,8 +13,10 @@ from hpo.report.comparison import BASELINE, Comparison
 from hpo.report.page import Page, Section, html, json_text, markdown, write_pictures, write_whole
 from hpo.report.statistics import least_seeds, number, paired_interval, sentence
 
-
-PLUS_MINUS = "± after a mean is the standard deviation over seeds, after a difference half its 95 % interval."
+PLUS_MINUS = (
+    "± after a mean is the standard deviation over seeds, after a difference half of its 95 % "
+    "interval."
+)
 
 
 def conclusions(c: Comparison) -> list[str]:
