@@ -126,7 +126,7 @@ def test_a_killed_retraining_publishes_nothing(tmp_path: Path) -> None:
     assert json.loads((best / "model.json").read_text())
     assert Path(facts["path"]) == best
     left = {path.name for path in best.parent.iterdir() if not path.name.startswith(".")}
-    assert left == {"best"}
+    assert left == {"best", "report.html"}
 
 
 @pytest.mark.postgres
