@@ -48,7 +48,7 @@ class Campaign:
 
     def command(self) -> list[str]:
         """The same `hpo run` each time."""
-        flags = ["--model", f"{WORKLOAD}:train", "--name", STUDY, "--no-retrain"]
+        flags = ["--model", f"{WORKLOAD}:train", "--name", STUDY, "--no-retrain", "--no-report"]
         flags += ["--epochs", "3", "--total-trials", str(self.total), *self.flags]
         return [sys.executable, "-m", "hpo.cli", "run", *flags]
 

@@ -162,7 +162,7 @@ def train(trial):
 
 def odd(folder: Path, *how: str, flags: tuple[str, ...] = ()) -> Ledger:
     (folder / "odd.py").write_text(ODD % ", ".join(map(repr, how)))
-    fixed = ("--sampler", "grid", "--set", "x=0.5", "--epochs", "1", "--no-retrain")
+    fixed = ("--sampler", "grid", "--set", "x=0.5", "--epochs", "1", "--no-retrain", "--no-report")
     done = subprocess.run(
         [*HPO, "run", "--model", "./odd.py:train", *fixed, *flags],
         cwd=folder,

@@ -51,7 +51,7 @@ def test_resume_runs_the_cells_of_a_grid_that_failed_or_are_missing_and_no_other
     tmp_path: Path,
 ) -> None:
     (tmp_path / "cells.py").write_text(CELLS.replace("Path(", f"Path('{tmp_path}', "))
-    how = ["--sampler", "grid", "--epochs", "1", "--no-retrain"]
+    how = ["--sampler", "grid", "--epochs", "1", "--no-retrain", "--no-report"]
     how += ["--timeout", "2"]
     run("run", "--model", "./cells.py:train", *how, folder=tmp_path)
     before = ledger(tmp_path, "cells-train-grid").counts()
@@ -93,7 +93,16 @@ class Net(Classifier):
 
 def test_a_killed_retraining_publishes_nothing(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(SLOW_NET)
-    run("run", "--model", "./net.py:Net", "--n-trials", "2", "--no-retrain", folder=tmp_path)
+    run(
+        "run",
+        "--model",
+        "./net.py:Net",
+        "--n-trials",
+        "2",
+        "--no-retrain",
+        "--no-report",
+        folder=tmp_path,
+    )
     best = tmp_path / "hpo-runs/net-Net-tpe/best"
     environment = {**PLAIN, "HPO_FAULT_TAG": str(tmp_path)}
     for pause in (random.uniform(3, 7), random.uniform(7, 12)):
@@ -126,12 +135,21 @@ def test_a_killed_retraining_publishes_nothing(tmp_path: Path) -> None:
     assert json.loads((best / "model.json").read_text())
     assert Path(facts["path"]) == best
     left = {path.name for path in best.parent.iterdir() if not path.name.startswith(".")}
-    assert left == {"best", "report.html"}
+    assert left == {"best"}
 
 
 @pytest.mark.postgres
 def test_drivers_that_join_share_a_study_without_doubles(tmp_path: Path, postgres_url: str) -> None:
-    flags = ["--model", f"{WORKLOAD}:train", "--name", "shared", "--epochs", "3", "--no-retrain"]
+    flags = [
+        "--model",
+        f"{WORKLOAD}:train",
+        "--name",
+        "shared",
+        "--epochs",
+        "3",
+        "--no-retrain",
+        "--no-report",
+    ]
     flags += ["--total-trials", "30", "--max-concurrent", "1", "--join"]
     environment = {**PLAIN, "HPO_STORAGE": postgres_url, "COLUMNS": "200"}
     drivers = [
