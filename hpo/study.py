@@ -8,9 +8,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ByteSize,
     ConfigDict,
@@ -32,6 +33,15 @@ MAX_NAME_LENGTH = 200
 MAX_UNBUDGETED_GRID = 1000
 
 
+def _checked_name(name: str) -> str:
+    if problem := name_problem(name):
+        raise ValueError(problem)
+    return name
+
+
+Name = Annotated[str, AfterValidator(_checked_name)]
+
+
 class StudySpec(BaseModel):
     """Everything a user can say about a study.
 
@@ -41,7 +51,7 @@ class StudySpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
     model: str
-    name: str | None = None
+    name: Name | None = None
     data: str | None = None
     sampler: str = "tpe"
     pruner: str = "median"
@@ -78,13 +88,6 @@ class StudySpec(BaseModel):
     confirm_seeds: int = Field(default=3, ge=1)
     report: bool = True
     output: str = "hpo-runs"
-
-    @field_validator("name")
-    @classmethod
-    def _name(cls, value: str | None) -> str | None:
-        if value is not None and (problem := name_problem(value)):
-            raise ValueError(problem)
-        return value
 
     @field_validator("set", mode="before")
     @classmethod
@@ -146,7 +149,7 @@ def spec_from(file: Mapping[str, Any], flags: Mapping[str, Any]) -> StudySpec:
     try:
         spec = StudySpec.model_validate(merged)
     except ValidationError as error:
-        raise SpecError([_line(problem) for problem in error.errors()]) from None
+        raise SpecError([problem_line(problem) for problem in error.errors()]) from None
     if spec.n_trials is not None and spec.total_trials is not None:
         raise SpecError(
             f"total_trials: {spec.total_trials} beside n_trials {spec.n_trials}: give one of them"
@@ -154,7 +157,8 @@ def spec_from(file: Mapping[str, Any], flags: Mapping[str, Any]) -> StudySpec:
     return spec
 
 
-def _line(problem: Any) -> str:
+def problem_line(problem: Any) -> str:
+    """One of pydantic's problems as field, value received, rule."""
     field = ".".join(str(part) for part in problem["loc"]) or "study"
     received = problem.get("input")
     if problem["type"] == "extra_forbidden":

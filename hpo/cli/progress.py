@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,30 +16,15 @@ if TYPE_CHECKING:
     from hpo.storage.ledger import Ledger
 
 
-class StudyProgress:
-    """Observer of `tune.driver.search`; also shows confirming and retraining.
+class _Display:
+    """One bar, shown while the context lasts."""
 
-    Args:
-        n_trials: trials this run starts, None if open.
-        timeout: seconds given to the search, None if open.
-    """
-
-    def __init__(
-        self, console: Console, ledger: Ledger, n_trials: int | None, timeout: float | None
-    ) -> None:
+    def __init__(self, console: Console) -> None:
         self.console = console
-        self.ledger = ledger
-        self.n_trials = n_trials
-        self.timeout = timeout
         self.started = time.monotonic()
-        self.phase_name = ""
-        self.ended = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
-        best = ledger.best()
-        self.best: tuple[int, float] | None = (best.number, best.value or 0.0) if best else None
         self.progress = _bar(console)
-        self.task = self.progress.add_task("searching", total=n_trials, state="starting workers")
 
-    def __enter__(self) -> StudyProgress:
+    def __enter__(self) -> Self:
         self.progress.start()
         return self
 
@@ -50,6 +35,28 @@ class StudyProgress:
         trace: TracebackType | None,
     ) -> None:
         self.progress.stop()
+
+
+class StudyProgress(_Display):
+    """Observer of `tune.driver.search`; also shows confirming and retraining.
+
+    Args:
+        n_trials: trials this run starts, None if open.
+        timeout: seconds given to the search, None if open.
+    """
+
+    def __init__(
+        self, console: Console, ledger: Ledger, n_trials: int | None, timeout: float | None
+    ) -> None:
+        super().__init__(console)
+        self.ledger = ledger
+        self.n_trials = n_trials
+        self.timeout = timeout
+        self.phase_name = ""
+        self.ended = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
+        best = ledger.best()
+        self.best: tuple[int, float] | None = (best.number, best.value or 0.0) if best else None
+        self.task = self.progress.add_task("searching", total=n_trials, state="starting workers")
 
     def trial_started(self, number: int) -> None:
         if sum(self.ended.values()) == 0:
@@ -116,7 +123,7 @@ class StudyProgress:
         )
 
 
-class ComparisonProgress:
+class ComparisonProgress(_Display):
     """Display of `compare.contest.run`: one bar over all trials of all studies.
 
     Args:
@@ -125,27 +132,14 @@ class ComparisonProgress:
     """
 
     def __init__(self, console: Console, n_studies: int, n_trials: int) -> None:
-        self.console = console
+        super().__init__(console)
         self.n_studies = n_studies
         self.n_trials = n_trials
-        self.started = time.monotonic()
         self.n_ended = 0
         self.n_before: int | None = None
         self.progress = _bar(console)
         total = n_studies * n_trials
         self.task = self.progress.add_task("comparing", total=total, state="starting workers")
-
-    def __enter__(self) -> ComparisonProgress:
-        self.progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.progress.stop()
 
     @contextmanager
     def study(self, done: int, ledger: Ledger, n_left: int) -> Iterator[ComparisonProgress]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hpo.compare.plan import Plan
 from hpo.outcome.tested import retrain_bests
-from hpo.storage.attempts import CUT_OFF, KIND
+from hpo.storage.attempts import used_budget
 from hpo.storage.known import KnownTrainings
 from hpo.storage.ledger import Ledger
 from hpo.storage.request import remember
@@ -54,8 +54,8 @@ def run(
     for done, ((strategy, seed), study) in enumerate(plan.studies.items()):
         with drive(study, storage) as ledger:
             ledger.set_attr(COMPARISON, {"name": plan.name, "strategy": strategy, "seed": seed})
-            left = plan.n_trials - n_spent(ledger)
-            if left <= 0:
+            left = plan.n_trials - sum(map(used_budget, ledger.trials()))
+            if left <= 0 or _exhausted(ledger):
                 continue
             remember(study, ledger, left)
             others = _others(plan, study, storage)
@@ -71,13 +71,10 @@ def run(
     return retrain_bests(views, plan.default, resources, display.testing)
 
 
-def n_spent(ledger: Ledger) -> int:
-    """Trials that used up budget: ended, and not to be tried again."""
-    return sum(
-        trial.state.name in ("COMPLETE", "PRUNED", "FAIL")
-        and trial.user_attrs.get(KIND) not in CUT_OFF
-        for trial in ledger.trials()
-    )
+def _exhausted(ledger: Ledger) -> bool:
+    """Whether there is nothing left to propose: a grid that is smaller than the budget."""
+    exhausted = getattr(ledger.study.sampler, "exhausted", None)
+    return exhausted is not None and bool(exhausted(ledger.study))
 
 
 def _others(plan: Plan, study: ResolvedStudy, storage: Any) -> list[str]:

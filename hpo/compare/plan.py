@@ -12,7 +12,15 @@ from hpo.errors import SpecError
 from hpo.search import SAMPLERS
 from hpo.search.choose import choose
 from hpo.search.coarse_grid import coarse_grid
-from hpo.study import ResolvedStudy, StudySpec, name_problem, resolve, spec_from
+from hpo.study import (
+    Name,
+    ResolvedStudy,
+    StudySpec,
+    name_problem,
+    problem_line,
+    resolve,
+    spec_from,
+)
 
 STRATEGIES = ("grid", "random", "tpe", "gp", "skopt")
 NOT_FOR_MANY = ("name", "sampler", "total_trials", "timeout", "join", "retry_failed")
@@ -24,7 +32,7 @@ class CompareSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str | None = None
+    name: Name | None = None
     samplers: tuple[str, ...] = STRATEGIES
     seeds: Annotated[int, Strict()] = Field(default=5, ge=1, le=1000)
     cache: bool = True
@@ -53,13 +61,6 @@ class CompareSpec(BaseModel):
             raise ValueError("must name two samplers or more, with commas between")
         return value
 
-    @field_validator("name")
-    @classmethod
-    def _name(cls, value: str | None) -> str | None:
-        if value is not None and (problem := name_problem(value)):
-            raise ValueError(problem)
-        return value
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -67,7 +68,7 @@ class Plan:
 
     Attributes:
         studies: by strategy and seed; all strategies of one seed before the next seed.
-        default: the default configuration, all parameters; None if a rule forbids it.
+        default: the default configuration, all parameters.
         n_trials: budget of each study.
     """
 
@@ -109,16 +110,12 @@ def plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
     """
     own = set(CompareSpec.model_fields)
     given = {**file, **{key: value for key, value in flags.items() if value is not None}}
-    problems = [
-        f"{key}: {given[key]!r}: not for a comparison: drop it"
-        for key in NOT_FOR_MANY
-        if key in given and key not in own and key not in file
-    ]
+    problems: list[str] = []
     compare, base = CompareSpec(), None
     try:
         compare = CompareSpec.model_validate({k: v for k, v in given.items() if k in own})
     except ValidationError as error:
-        problems += [_line(problem) for problem in error.errors()]
+        problems += [problem_line(problem) for problem in error.errors()]
     unused = {*own, *NOT_FOR_MANY}
     study_file = {key: value for key, value in file.items() if key not in unused}
     study_flags = {key: value for key, value in flags.items() if key not in own}
@@ -164,9 +161,3 @@ def _grid_fits(whole: ResolvedStudy, n_trials: int) -> bool:
         return whole.space.grid_size() <= n_trials
     except SpecError:  # a continuous parameter without values
         return False
-
-
-def _line(problem: Any) -> str:
-    field = ".".join(str(part) for part in problem["loc"]) or "compare"
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{field}: {problem.get('input')!r}: {message[0].lower() + message[1:]}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class Comparison:
         """By mean rank, the best first."""
         return [str(name) for name in self.ranks.index]
 
-    @property
+    @cached_property
     def ranks(self) -> pd.Series:
         """Mean rank of the final best over seeds."""
         return mean_ranks(self.finals)
@@ -95,9 +96,9 @@ class Comparison:
         """p-value that all strategies are alike; nan if it cannot be tested."""
         return friedman(self.finals)
 
-    @property
+    @cached_property
     def differences(self) -> list[Difference]:
-        """All pairs, tested; those that have the best strategy first."""
+        """All pairs, tested."""
         return differences(self.finals)
 
     def area(self) -> pd.DataFrame:
@@ -139,14 +140,15 @@ def compare(contestants: Sequence[Contestant]) -> Comparison:
     """Computes a comparison.
 
     Raises:
-        SpecError: they are not of one problem, a study has nothing completed, a strategy has a
-            seed twice, or no seed is common to all; every problem, a line each.
+        SpecError: they are not of one problem, a strategy has a seed twice, or no seed is common
+            to all; every problem, a line each.
+        HpoError: a study has nothing completed.
     """
     problems = _problems(contestants)
     if problems:
         raise SpecError(problems)
     meta = contestants[0].view.meta
-    sign = 1 if meta.direction == "maximize" else -1
+    sign = meta.sign
     notices: list[str] = []
     seeds = _common_seeds(contestants, notices)
     taking_part = [c for c in contestants if c.seed in seeds]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hpo.storage.attempts import CUT_OFF, KIND, REASON, origin_of
+from hpo.storage.attempts import KIND, REASON, origin_of, used_budget
 from hpo.storage.known import CACHED_FROM
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def trials_frame(view: StudyView) -> pd.DataFrame:
 
 _COLUMNS = (
     "number", "state", "value", "last", "epochs", "proposed_s", "duration_s", "started", "ended",
-    "driver", "worker", "device", "cached", "kind", "reason",
+    "driver", "worker", "device", "cached", "counts", "kind", "reason",
 )  # fmt: skip
 
 
@@ -56,6 +56,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "worker": run.get("worker", ""),
         "device": run.get("device", ""),
         "cached": CACHED_FROM in run,
+        "counts": used_budget(trial),
         "kind": trial.user_attrs.get(KIND),
         "reason": trial.user_attrs.get(REASON),
         **{f"param_{name}": value for name, value in trial.params.items()},
@@ -70,8 +71,7 @@ def _wall_s(trial: FrozenTrial) -> float:
 
 def spent(frame: pd.DataFrame) -> pd.DataFrame:
     """The trials that used up budget: ended, and not to be tried again."""
-    ended = frame["state"].isin(("COMPLETE", "PRUNED", "FAIL"))
-    return frame[ended & ~frame["kind"].isin(CUT_OFF)]
+    return frame[frame["counts"].astype(bool)]
 
 
 def most_at_once(frame: pd.DataFrame) -> int:

@@ -13,7 +13,6 @@ import pandas as pd
 
 from hpo.errors import SpecError
 from hpo.outcome.artifact import Artifact, read
-from hpo.outcome.confirm import ATTRIBUTE
 from hpo.parameter import Choice, Float, Int, Parameter, n_values
 from hpo.parameter_forms import range_text
 from hpo.report.frame import saved_by_pruning, time_shares, trials_frame
@@ -57,7 +56,7 @@ class StudyReport:
     @property
     def sign(self) -> int:
         """1 if the metric is maximised, else -1."""
-        return 1 if self.view.meta.direction == "maximize" else -1
+        return self.view.meta.sign
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -88,8 +87,7 @@ def study_report(view: StudyView) -> StudyReport:
     """Computes a study's tables; reads, and changes nothing."""
     trials = view.trials()
     frame = trials_frame(view)
-    sign = 1 if view.meta.direction == "maximize" else -1
-    region, warnings = good_region(view, frame, sign)
+    region, warnings = good_region(view, frame, view.meta.sign)
     return StudyReport(view, frame, trials, importance(trials), region, warnings, artifact_of(view))
 
 
@@ -102,15 +100,6 @@ def artifact_of(view: StudyView) -> Artifact | None:
         return read(retrained["path"])
     except SpecError:
         return None
-
-
-def confirmed_values(view: StudyView) -> dict[str, list[float]]:
-    """Values on fresh seeds by trial number as text; "default" if no trial had it."""
-    found: dict[str, list[float]] = {}
-    for key, metrics in (view.attr(ATTRIBUTE) or {}).items():
-        if view.meta.metric in metrics:
-            found.setdefault(key.partition(":")[0], []).append(metrics[view.meta.metric])
-    return found
 
 
 def importance(trials: Sequence[FrozenTrial]) -> pd.DataFrame:

@@ -44,6 +44,11 @@ def origin_of(trial: FrozenTrial) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def used_budget(trial: FrozenTrial) -> bool:
+    """Whether a trial counts: it has ended, and is not to be tried again for being cut off."""
+    return trial.state.is_finished() and trial.user_attrs.get(KIND) not in CUT_OFF
+
+
 def due(
     trials: Iterable[FrozenTrial],
     key: Callable[[Mapping[str, Any]], str],

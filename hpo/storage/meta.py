@@ -34,6 +34,11 @@ class StudyMeta:
     seed: int
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def sign(self) -> int:
+        """1 if the metric is maximised, else -1."""
+        return 1 if self.direction == "maximize" else -1
+
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return {**asdict(replace(self, space=Space())), "space": self.space.to_json()}
