@@ -1,0 +1,1 @@
+"""Search quality on problems that cost nothing: problems, peers, the contest, its table."""
