@@ -118,6 +118,10 @@ class Space:
         """Whether some parameter is not always active."""
         return any(self._when.values())
 
+    def conditions(self, name: str) -> Mapping[str, tuple[Any, ...]]:
+        """The values that other parameters must have for this one to count."""
+        return self._when[name]
+
     def __getitem__(self, name: str) -> Parameter:
         return self._params[name]
 

@@ -77,7 +77,15 @@ def _tpe(
     return SpaceSampler(start.space, inner, seed=start.run_seed)
 
 
-def _gp(
+def _gp(start: Start, *, n_startup_trials: int | None = None) -> SpaceSampler:
+    """our own Gaussian process: few, costly trials; conditions, running and pruned trials too"""
+    from hpo.search.gp_sampler import GPSampler
+
+    n_startup = start.startup("n_startup_trials", n_startup_trials)
+    return GPSampler(start.space, seed=start.run_seed, n_startup_trials=n_startup)
+
+
+def _optuna_gp(
     start: Start, *, n_startup_trials: int | None = None, deterministic_objective: bool = False
 ) -> SpaceSampler:
     """Optuna's Gaussian process: few, costly trials; conditional parameters at random"""
@@ -162,6 +170,7 @@ SAMPLERS: dict[str, Callable[..., SpaceSampler]] = {
     "random": _random,
     "tpe": _tpe,
     "gp": _gp,
+    "optuna-gp": _optuna_gp,
     "skopt": _skopt,
     "cmaes": _cmaes,
     "qmc": _qmc,

@@ -1,0 +1,206 @@
+"""Gaussian process regression in numpy: Matérn 5/2, a length scale a parameter, warped inputs.
+
+| symbol | meaning |
+|---|---|
+| N, F, G | observations; features; groups of features that share a length scale |
+| z [N, F] | features, numbers in [0, 1] |
+| y [N] | values, standardised |
+| theta | logarithms: G length scales, amplitude, noise variance, then a and b of each warp |
+
+The model's parameters maximise the posterior; the gradient is exact.  On a hundred points a fit
+takes a few dozen milliseconds, which automatic differentiation takes for a few steps.
+Sources: Rasmussen, Williams 2006, chapters 2, 4, 5; warps: Snoek et al. 2014; the length
+scales' prior, wider with dimension: Hvarfner et al. 2024.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
+
+Array = NDArray[np.float64]
+_SQRT5 = math.sqrt(5.0)
+_EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Normal priors of the logarithms: (mean, standard deviation)."""
+
+    amplitude: tuple[float, float] = (0.0, 1.0)
+    noise: tuple[float, float] = (-6.0, 2.0)
+    warp: tuple[float, float] = (0.0, 0.5)
+    length_sd: float = math.sqrt(3.0)
+    length_mean: float = math.sqrt(2.0)
+
+
+class GaussianProcess:
+    """A posterior over functions, given observations.
+
+    Args:
+        groups: [F] group of each feature, 0 ... G-1.
+        is_number: [F] features that are warped.
+        warp: whether inputs are warped at all.
+    """
+
+    def __init__(
+        self,
+        groups: NDArray[np.int_],
+        is_number: NDArray[np.bool_],
+        *,
+        warp: bool = True,
+        prior: Prior | None = None,
+    ) -> None:
+        self.groups = groups
+        self.n_groups = int(groups.max()) + 1
+        self.prior = prior or Prior()
+        self.warped = np.flatnonzero(is_number) if warp else np.array([], dtype=int)
+        self._mean, self._sd = self._priors()
+        self.theta = self._mean.copy()
+        # The most probable length scales of the prior are shorter than its median.
+        self.theta[: self.n_groups] -= 0.5 * self.prior.length_sd**2
+
+    def _priors(self) -> tuple[Array, Array]:
+        p, g, w = self.prior, self.n_groups, len(self.warped)
+        length = p.length_mean + 0.5 * math.log(g)
+        mean = [length] * g + [p.amplitude[0], p.noise[0]] + [p.warp[0]] * (2 * w)
+        sd = [p.length_sd] * g + [p.amplitude[1], p.noise[1]] + [p.warp[1]] * (2 * w)
+        return np.array(mean), np.array(sd)
+
+    def fit(self, z: Array, y: Array, extra_noise: Array | None = None, max_steps: int = 60) -> None:
+        """Fits to observations, from the present theta on.
+
+        Args:
+            extra_noise: [N] variances known beforehand, in y's unit squared.
+        """
+        extra = np.zeros(len(y)) if extra_noise is None else extra_noise
+        bounds = list(zip(self._mean - 5 * self._sd, self._mean + 4 * self._sd, strict=True))
+        g = self.n_groups
+        bounds[g + 1] = (math.log(1e-8), 1.0)
+        found = minimize(
+            self._loss,
+            self.theta,
+            args=(z, y, extra),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": max_steps},
+        )
+        self.theta = found.x
+        self.loss = float(found.fun)
+        self.condition(z, y, extra)
+
+    def condition(self, z: Array, y: Array, extra_noise: Array | None = None) -> None:
+        """Takes observations in, with theta as it is; y may be [N] or [N, M] for M fantasies."""
+        extra = np.zeros(len(z)) if extra_noise is None else extra_noise
+        self.w = self._scale(self._warp(z)[0])
+        k = self._kernel(self.w, self.w)
+        k[np.diag_indices_from(k)] += self.noise + extra + _EPS * self.amplitude
+        self.chol = cholesky(k, lower=True, check_finite=False)
+        self.alpha = cho_solve((self.chol, True), y, check_finite=False)
+
+    def predict(self, z: Array) -> tuple[Array, Array]:
+        """Mean [C] (or [C, M]) and standard deviation [C] of the function, without noise."""
+        k = self._kernel(self._scale(self._warp(z)[0]), self.w)
+        v = solve_triangular(self.chol, k.T, lower=True, check_finite=False)
+        variance = self.amplitude - np.einsum("ij,ij->j", v, v)
+        return k @ self.alpha, np.sqrt(np.maximum(variance, 1e-12 * self.amplitude))
+
+    def sample(self, z: Array, n: int, rng: np.random.Generator) -> Array:
+        """[C, n] joint draws of the function at z."""
+        w = self._scale(self._warp(z)[0])
+        k = self._kernel(w, self.w)
+        v = solve_triangular(self.chol, k.T, lower=True, check_finite=False)
+        covariance = self._kernel(w, w) - v.T @ v
+        covariance[np.diag_indices_from(covariance)] += 1e-8 + self.noise
+        root = cholesky(covariance, lower=True, check_finite=False)
+        return (k @ self.alpha)[:, None] + root @ rng.standard_normal((len(z), n))
+
+    @property
+    def amplitude(self) -> float:
+        """Prior variance of the function."""
+        return math.exp(self.theta[self.n_groups])
+
+    @property
+    def noise(self) -> float:
+        """Variance of an observation."""
+        return math.exp(self.theta[self.n_groups + 1])
+
+    @property
+    def lengths(self) -> Array:
+        """[G] length scales."""
+        return np.exp(self.theta[: self.n_groups])
+
+    def _warp(self, z: Array) -> tuple[Array, Array, Array]:
+        """Kumaraswamy's distribution function of the warped features, and its derivatives by the
+        logarithms of a and b, [N, W] each."""
+        if not len(self.warped):
+            empty = np.zeros((len(z), 0))
+            return z, empty, empty
+        w = len(self.warped)
+        a, b = np.exp(self.theta[-2 * w : -w]), np.exp(self.theta[-w:])
+        x = np.clip(z[:, self.warped], _EPS, 1 - _EPS)
+        log_x = np.log(x)
+        xa = np.exp(a * log_x)
+        log_rest = np.log1p(-xa)
+        rest = np.exp(b * log_rest)
+        out = z.copy()
+        out[:, self.warped] = 1 - rest
+        by_a = b * rest / (1 - xa) * xa * log_x * a
+        by_b = -rest * log_rest * b
+        return out, by_a, by_b
+
+    def _scale(self, z: Array) -> Array:
+        return z / self.lengths[self.groups]
+
+    def _kernel(self, u: Array, v: Array) -> Array:
+        s = _SQRT5 * np.sqrt(_squared_distances(u, v))
+        return self.amplitude * (1 + s + s * s / 3) * np.exp(-s)
+
+    def _loss(self, theta: Array, z: Array, y: Array, extra: Array) -> tuple[float, Array]:
+        """Negative logarithm of the posterior density, and its gradient."""
+        self.theta = theta
+        g, n = self.n_groups, len(y)
+        warped, by_a, by_b = self._warp(z)
+        u = self._scale(warped)
+        s = _SQRT5 * np.sqrt(_squared_distances(u, u))
+        decay = self.amplitude * np.exp(-s)
+        k = (1 + s + s * s / 3) * decay
+        noisy = k.copy()
+        noisy[np.diag_indices(n)] += self.noise + extra + _EPS * self.amplitude
+        deviation = (theta - self._mean) / self._sd
+        try:
+            chol = cholesky(noisy, lower=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            return 1e10, deviation / self._sd
+        inverse = cho_solve((chol, True), np.eye(n), check_finite=False)
+        alpha = inverse @ y
+        loss = 0.5 * y @ alpha + np.log(np.diag(chol)).sum() + 0.5 * deviation @ deviation
+        m = inverse - np.outer(alpha, alpha)  # d loss / d K, twice
+        gradient = np.empty_like(theta)
+        gradient[g] = 0.5 * (np.sum(m * k) + _EPS * self.amplitude * np.trace(m))
+        gradient[g + 1] = 0.5 * self.noise * np.trace(m)
+        m *= (-5 / 6) * (1 + s) * decay  # d K / d (squared distance)
+        rows = m.sum(axis=1)
+        mu = m @ u
+        # sum_ij m_ij (u_i - u_j)^2, per feature: a length scale divides it twice.
+        per_feature = 2 * (rows @ (u * u) - np.einsum("ij,ij->j", u, mu))
+        gradient[:g] = -np.bincount(self.groups, per_feature, minlength=g)
+        if len(self.warped):
+            w = len(self.warped)
+            length = self.lengths[self.groups[self.warped]]
+            slope = rows[:, None] * u[:, self.warped] - mu[:, self.warped]
+            gradient[-2 * w : -w] = 2 * np.einsum("ij,ij->j", slope, by_a) / length
+            gradient[-w:] = 2 * np.einsum("ij,ij->j", slope, by_b) / length
+        return float(loss), gradient + deviation / self._sd
+
+
+def _squared_distances(u: Array, v: Array) -> Array:
+    """[N, M] squared Euclidean distances."""
+    found = (u * u).sum(axis=1)[:, None] + (v * v).sum(axis=1)[None, :] - 2 * u @ v.T
+    return np.maximum(found, 0.0)
