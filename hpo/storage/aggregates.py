@@ -35,6 +35,8 @@ def totals(storage: BaseStorage, study_id: int | None = None) -> dict[int, Total
     """By study id; of one study, or of all that have trials."""
     from sqlalchemy import func, select
 
+    from hpo.storage.bulk import local
+
     trials, values, _ = _tables()
     counts = select(
         trials.c.study_id, trials.c.state, func.count(), func.min(trials.c.datetime_start)
@@ -57,6 +59,8 @@ def totals(storage: BaseStorage, study_id: int | None = None) -> dict[int, Total
         for study, lowest, highest in connection.execute(ranges):
             if study in found:
                 found[study].lowest, found[study].highest = lowest, highest
+    for of_study in found.values():
+        of_study.started = local(of_study.started)
     return found
 
 
