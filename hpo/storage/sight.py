@@ -3,22 +3,22 @@ yet."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Container
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.search.seen import SeenStorage, SeenStudy
+
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.storages import BaseStorage
 
 DRAFT = -1
 """Storage id of a trial without a row."""
 
 
-class Sight(Study):
+class Sight(SeenStudy):
     """A study as it was at the last `look`, for its own sampler and pruner.
 
     They read all trials again and again, each time from the database; and they write, while
@@ -27,21 +27,19 @@ class Sight(Study):
     """
 
     def __init__(self, study: Study) -> None:
-        self._seen = _SeenStorage(study._storage)
-        seen: Any = self._seen
-        super().__init__(study.study_name, seen, study.sampler, study.pruner)
+        self._drafts = _DraftStorage(study._storage)
+        super().__init__(study, self._drafts)
 
     def look(self) -> list[FrozenTrial]:
         """Reads the trials."""
-        seen = self._seen
-        seen.trials = seen.storage.get_all_trials(self._study_id, deepcopy=False)
-        self._thread_local.cached_all_trials = None
-        return seen.trials
+        trials = self._drafts.storage.get_all_trials(self._study_id, deepcopy=False)
+        self.show(trials)
+        return trials
 
     def draft(self, user_attrs: dict[str, Any]) -> FrozenTrial:
         """A trial to propose for, with the number that it would get now."""
-        self._seen.draft = FrozenTrial(
-            number=len(self._seen.trials),
+        self._drafts.draft = FrozenTrial(
+            number=len(self._drafts.trials),
             trial_id=DRAFT,
             state=TrialState.RUNNING,
             value=None,
@@ -53,28 +51,15 @@ class Sight(Study):
             system_attrs={},
             intermediate_values={},
         )
-        return self._seen.draft
+        return self._drafts.draft
 
 
-class _SeenStorage:
-    """A storage whose trials are those that were read last, and a draft."""
+class _DraftStorage(SeenStorage):
+    """A storage with one trial more, which has no row."""
 
     def __init__(self, storage: BaseStorage) -> None:
-        self.storage = storage
-        self.trials: list[FrozenTrial] = []
+        super().__init__(storage)
         self.draft: FrozenTrial | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.storage, name)
-
-    def get_all_trials(
-        self,
-        study_id: int,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-    ) -> list[FrozenTrial]:
-        found = [trial for trial in self.trials if states is None or trial.state in states]
-        return copy.deepcopy(found) if deepcopy else found
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         if trial_id == DRAFT:
