@@ -64,6 +64,17 @@ def totals(storage: BaseStorage, study_id: int | None = None) -> dict[int, Total
     return found
 
 
+def by_state(storage: BaseStorage, study_id: int) -> dict[str, int]:
+    """Number of a study's trials by state, only states that occur."""
+    from sqlalchemy import func, select
+
+    trials, _, _ = _tables()
+    query = select(trials.c.state, func.count()).where(trials.c.study_id == study_id)
+    with engine_of(storage).connect() as connection:
+        rows = connection.execute(query.group_by(trials.c.state)).all()
+    return {state.name: n for state, n in rows}
+
+
 def by_value(storage: BaseStorage, study_id: int, *, descending: bool) -> list[int]:
     """Storage ids of the COMPLETE trials by value, those of equal value by number."""
     from sqlalchemy import select
