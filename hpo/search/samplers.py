@@ -63,6 +63,7 @@ def _tpe(
     from optuna.samplers import TPESampler
 
     from hpo.search.space_sampler import SpaceSampler
+    from hpo.search.window import Window
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # `group`
@@ -74,7 +75,7 @@ def _tpe(
             n_startup_trials=start.startup("n_startup_trials", n_startup_trials),
             n_ei_candidates=at_least(1, "n_ei_candidates", n_ei_candidates),
         )
-    return SpaceSampler(start.space, inner, seed=start.run_seed)
+    return SpaceSampler(start.space, inner, seed=start.run_seed, window=Window())
 
 
 def _gp(start: Start, *, n_startup_trials: int | None = None) -> SpaceSampler:

@@ -19,6 +19,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.search.window import Window
 from hpo.space import Space
 
 N_NEIGHBOURS = 40
@@ -60,37 +61,61 @@ class Tried:
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._keys: dict[tuple[str, int], str] = {}
-        self._forgiven: dict[str, set[int]] = {}
+        self._of: dict[str, _Past] = {}
 
-    def look(self, study: Study) -> list[FrozenTrial]:
-        """The study's trials; at the first look, notes which ones had failed before."""
+    def look(self, study: Study, but: int | None = None) -> tuple[list[FrozenTrial], Keys]:
+        """The study's trials, and the keys of all tried and pending points.
+
+        Args:
+            but: a trial whose point is left out.
+        """
         trials = study_trials(study)
-        if study.study_name not in self._forgiven:
+        past = self._of.get(study.study_name)
+        if past is None:
             failed = {trial.number for trial in trials if trial.state == TrialState.FAIL}
-            self._forgiven[study.study_name] = failed
-        return trials
+            past = self._of[study.study_name] = _Past(failed)
+        return trials, past.update(trials, self._space, but)
 
-    def keys(self, study: Study, but: int | None = None) -> set[str]:
-        """Keys of all tried and pending points, without trial number `but`."""
-        trials = self.look(study)
-        forgiven = self._forgiven[study.study_name]
-        return {
-            self._key(study.study_name, trial)
-            for trial in trials
-            if trial.number != but
-            and trial.number not in forgiven
-            and trial.state != TrialState.WAITING
-        }
 
-    def _key(self, study_name: str, trial: FrozenTrial) -> str:
-        name = (study_name, trial.number)
-        if name not in self._keys:
-            key = self._space.key(trial.params)
+class Keys:
+    """Keys of finished and of pending points."""
+
+    def __init__(self, finished: set[str], pending: set[str]) -> None:
+        self.finished = finished
+        self.pending = pending
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.finished or key in self.pending
+
+
+class _Past:
+    """What is known of one study's trials.
+
+    Args:
+        forgiven: numbers of those that had failed before.
+    """
+
+    def __init__(self, forgiven: set[int]) -> None:
+        self.forgiven = forgiven
+        self.finished: set[str] = set()
+        self.n_seen = 0
+        self.unfinished: list[int] = []
+
+    def update(self, trials: list[FrozenTrial], space: Space, but: int | None) -> Keys:
+        pending = set()
+        before, self.unfinished = self.unfinished, []
+        for i in itertools.chain(before, range(self.n_seen, len(trials))):
+            if i >= len(trials):  # an older look than the last one
+                continue
+            trial = trials[i]
             if not trial.state.is_finished():
-                return key
-            self._keys[name] = key
-        return self._keys[name]
+                self.unfinished.append(i)
+                if trial.state != TrialState.WAITING and trial.number != but:
+                    pending.add(space.key(trial.params))
+            elif trial.number not in self.forgiven:
+                self.finished.add(space.key(trial.params))
+        self.n_seen = len(trials)
+        return Keys(self.finished, pending)
 
 
 class SpaceSampler(BaseSampler):
@@ -109,6 +134,7 @@ class SpaceSampler(BaseSampler):
             costly maximum of an acquisition function, and so nearly the same every time.
         flat: ask the inner sampler for all parameters at once, active or not, instead of for
             those that it infers from the study.
+        window: which trials the inner sampler is shown; None: all.
     """
 
     def __init__(
@@ -119,6 +145,7 @@ class SpaceSampler(BaseSampler):
         seed: int,
         n_retries: int = 5,
         flat: bool = False,
+        window: Window | None = None,
     ) -> None:
         self.space = space
         self.inner = inner
@@ -128,6 +155,8 @@ class SpaceSampler(BaseSampler):
         self._flat = flat
         self._distributions = space.distributions()
         self._tried = Tried(space)
+        self._window = window
+        self._untried_points: dict[str, _Ahead] = {}
 
     def __str__(self) -> str:
         return str(self.inner)
@@ -176,7 +205,7 @@ class SpaceSampler(BaseSampler):
 
     def exhausted(self, study: Study) -> bool:
         """Whether the space is finite and every point of it is tried or pending."""
-        return self.finite and self._untried(self._tried.keys(study)) is None
+        return self.finite and self._untried(study, self._tried.look(study)[1]) is None
 
     @property
     def finite(self) -> bool:
@@ -189,23 +218,30 @@ class SpaceSampler(BaseSampler):
 
     def propose(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         """A complete point for the trial; one tried before only if there is no other."""
-        tried = self._tried.keys(study, but=trial.number)
+        trials, tried = self._tried.look(study, but=trial.number)
+        shown = study if self._window is None else self._window.of(study, trials)
         repeated: dict[str, Any] | None = None
-        for point in self._candidates(study, trial):
+        for point in self._candidates(shown, trial):
             if self.space.is_forbidden(point):
                 continue
             if self.space.key(point) not in tried:
                 return point
             if repeated is None:
                 repeated = point
-                if self.finite and self._untried(tried) is None:
+                if self.finite and self._untried(study, tried) is None:
                     return repeated
-        untried = self._untried(tried)
+        untried = self._untried(study, tried)
         return untried or repeated or self.space.random(self._rng)
 
-    def _untried(self, tried: set[str]) -> dict[str, Any] | None:
-        # Stops at the first hit, so it looks at no more points than were tried, plus one.
-        return next((point for point in self.points() if self.space.key(point) not in tried), None)
+    def _untried(self, study: Study, tried: Keys) -> dict[str, Any] | None:
+        """The first point of all that is neither tried nor pending."""
+        ahead = self._untried_points.get(study.study_name)
+        if ahead is None:
+            ahead = self._untried_points[study.study_name] = _Ahead(self.points())
+        # What is tried stays tried, so nothing that was passed is looked at again.
+        while ahead.point is not None and self.space.key(ahead.point) in tried:
+            ahead.step()
+        return None if ahead.point is None else dict(ahead.point)
 
     def _candidates(self, study: Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
         point = self._draw(study, trial)
@@ -255,6 +291,17 @@ class SpaceSampler(BaseSampler):
                 value = rest.sample_independent(study, trial, name, distribution)
             params[name] = exact_value(distribution, value)
         return params
+
+
+class _Ahead:
+    """The point that an iteration has come to; None at its end."""
+
+    def __init__(self, points: Iterator[dict[str, Any]]) -> None:
+        self._points = points
+        self.step()
+
+    def step(self) -> None:
+        self.point = next(self._points, None)
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:

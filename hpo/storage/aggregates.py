@@ -35,6 +35,8 @@ def totals(storage: BaseStorage, study_id: int | None = None) -> dict[int, Total
     """By study id; of one study, or of all that have trials."""
     from sqlalchemy import func, select
 
+    from hpo.storage.bulk import local
+
     trials, values, _ = _tables()
     counts = select(
         trials.c.study_id, trials.c.state, func.count(), func.min(trials.c.datetime_start)
@@ -57,7 +59,20 @@ def totals(storage: BaseStorage, study_id: int | None = None) -> dict[int, Total
         for study, lowest, highest in connection.execute(ranges):
             if study in found:
                 found[study].lowest, found[study].highest = lowest, highest
+    for of_study in found.values():
+        of_study.started = local(of_study.started)
     return found
+
+
+def by_state(storage: BaseStorage, study_id: int) -> dict[str, int]:
+    """Number of a study's trials by state, only states that occur."""
+    from sqlalchemy import func, select
+
+    trials, _, _ = _tables()
+    query = select(trials.c.state, func.count()).where(trials.c.study_id == study_id)
+    with engine_of(storage).connect() as connection:
+        rows = connection.execute(query.group_by(trials.c.state)).all()
+    return {state.name: n for state, n in rows}
 
 
 def by_value(storage: BaseStorage, study_id: int, *, descending: bool) -> list[int]:

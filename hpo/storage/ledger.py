@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import SpecError, TrialError
@@ -32,13 +31,15 @@ from hpo.storage.retry import Patience
 from hpo.storage.view import StudyView
 
 if TYPE_CHECKING:
-    from optuna import Study, Trial
+    from optuna import Study
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
+    from sqlalchemy import Engine
 
     from hpo.storage.lease import Lease
+    from hpo.storage.rows import End
 
 __all__ = ["Asked", "Ledger", "StudyMeta", "ensure_study"]
 
@@ -70,8 +71,11 @@ class Ledger(StudyView):
         patience: Patience | None = None,
     ) -> None:
         super().__init__(study, storage, meta, patience=patience)
+        from hpo.storage.sight import Sight
+
         self.lease = lease
-        self._running: dict[int, Trial] = {}
+        self._running: dict[int, FrozenTrial] = {}
+        self._sight = Sight(study)
         self._n_asked = 0
 
     @classmethod
@@ -143,59 +147,58 @@ class Ledger(StudyView):
             raise SpecError(problems)
         started = time.perf_counter()
         with self._one_at_a_time():
+            trials = self.patience(self._sight.look)
             if attempt is not None:
-                if any(origin_of(t).get("retry_of") == attempt.of for t in self.trials()):
+                if any(origin_of(t).get("retry_of") == attempt.of for t in trials):
                     return None  # by another driver, meanwhile
                 params = attempt.params
                 origin = {**(origin or {}), "attempt": attempt.number, "retry_of": attempt.of}
-            elif params is not None and self._shared and self._tried(params):
+            elif params is not None and self._shared and self._tried(params, trials):
                 params = None
             exhausted = getattr(self.study.sampler, "exhausted", None)
-            if params is None and exhausted and self.patience(lambda: exhausted(self.study)):
+            if params is None and exhausted and self.patience(lambda: exhausted(self._sight)):
                 return None
-            trial = self._open(params, origin or {})
-            active = self.patience(lambda: self.meta.space.suggest(trial))
+            trial = self.patience(lambda: self._propose(params, origin or {}))
+            self._begin(trial)
         self._running[trial.number] = trial
-        return Asked(trial.number, active, time.perf_counter() - started)
+        return Asked(trial.number, dict(trial.params), time.perf_counter() - started)
 
-    def _open(self, params: Mapping[str, Any] | None, origin: Mapping[str, Any]) -> Trial:
-        """A RUNNING row that says at once whose it is, once even if the first answer got lost."""
-        from datetime import datetime
+    def _propose(self, params: Mapping[str, Any] | None, origin: Mapping[str, Any]) -> FrozenTrial:
+        """A whole trial that has no row yet and says whose it is."""
+        from optuna.trial import Trial
 
-        from optuna.trial import FrozenTrial, Trial, TrialState
+        space = self.meta.space
+        run = self.lease.run if self.lease else ""
+        mark = {**origin, "driver": run, "ask": self._n_asked + 1}
+        draft = self._sight.draft({ORIGIN: _finite(mark)})
+        if params is not None:
+            draft.params = dict(params)
+            distributions = space.distributions()
+            draft.distributions = {name: distributions[name] for name in params}
+        active = space.suggest(Trial(self._sight, draft._trial_id))
+        draft.params = {name: active[name] for name in active}
+        return draft
+
+    def _begin(self, trial: FrozenTrial) -> None:
+        """Writes the trial's row, once even if the first answer got lost."""
+        from hpo.storage.rows import begin_trial
 
         self._n_asked += 1
-        run = self.lease.run if self.lease else ""
-        mark = {**origin, "driver": run, "ask": self._n_asked}
-        distributions = self.meta.space.distributions()
-        template = FrozenTrial(
-            number=-1,
-            trial_id=-1,
-            state=TrialState.RUNNING,
-            value=None,
-            datetime_start=datetime.now(),
-            datetime_complete=None,
-            params=dict(params or {}),
-            distributions={name: distributions[name] for name in params or {}},
-            user_attrs={ORIGIN: _finite(mark)},
-            system_attrs={},
-            intermediate_values={},
-        )
         study_id = self.study._study_id
+        mine = trial.user_attrs[ORIGIN]
         asked_before = False
 
-        def create() -> int:
+        def begin() -> tuple[int, int]:
             nonlocal asked_before
             if asked_before:
-                for trial in self.storage.get_all_trials(study_id, deepcopy=False):
-                    known = origin_of(trial)
-                    if (known.get("driver"), known.get("ask")) == (run, self._n_asked):
-                        return trial._trial_id
+                for known in self.storage.get_all_trials(study_id, deepcopy=False):
+                    found = origin_of(known)
+                    if (found.get("driver"), found.get("ask")) == (mine["driver"], mine["ask"]):
+                        return known._trial_id, known.number
             asked_before = True
-            return self.storage.create_new_trial(study_id, template)
+            return begin_trial(self._engine, study_id, trial)
 
-        trial_id = self.patience(create)
-        return self.patience(lambda: Trial(self.study, trial_id))
+        trial._trial_id, trial.number = self.patience(begin)
 
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
@@ -211,9 +214,13 @@ class Ledger(StudyView):
     def _shared(self) -> bool:
         return self.lease is not None and self.lease.me.shared
 
-    def _tried(self, params: Mapping[str, Any]) -> bool:
+    @property
+    def _engine(self) -> Engine:
+        return engine_of(self.storage)
+
+    def _tried(self, params: Mapping[str, Any], trials: Iterable[FrozenTrial]) -> bool:
         key = self.meta.space.key
-        return any(key(trial.params) == key(params) for trial in self.trials())
+        return any(key(trial.params) == key(params) for trial in trials)
 
     def report(self, number: int, step: int, value: Any, *, prune: bool = True) -> bool:
         """Stores an epoch's value.
@@ -228,19 +235,32 @@ class Ledger(StudyView):
         """
         from optuna.exceptions import UpdateFinishedTrialError
 
-        problem = self._value_problem(value)
+        problem = self.value_problem(value)
         if problem:
             raise TrialError(f"{problem} in epoch {step}")
         trial = self._running.get(number)
         if trial is None:
             return True
+        write = self.storage.set_trial_intermediate_value
         try:
-            self.patience(lambda: trial.report(float(value), step))
-        except UpdateFinishedTrialError:
+            if step not in trial.intermediate_values:
+                self.patience(lambda: write(trial._trial_id, step, float(value)))
+                trial.intermediate_values[step] = float(value)
+            return prune and self.patience(lambda: self._should_prune(trial._trial_id))
+        except UpdateFinishedTrialError:  # another process has ended it meanwhile
             return True
-        return prune and bool(self.patience(trial.should_prune))
 
-    def _value_problem(self, value: Any) -> str | None:
+    def _should_prune(self, trial_id: int) -> bool:
+        from optuna.pruners import NopPruner
+
+        pruner = self.study.pruner
+        if isinstance(pruner, NopPruner):
+            return False
+        trials = reversed(self._sight.look())
+        return pruner.prune(self._sight, next(t for t in trials if t._trial_id == trial_id))
+
+    def value_problem(self, value: Any) -> str | None:
+        """Why this cannot be the study's metric, or None."""
         metric = self.meta.metric
         if value is None:
             return f"no metric {metric!r}"
@@ -252,16 +272,27 @@ class Ledger(StudyView):
             return f"{metric} is {str(value)[:60]!r}, not a number"
         return None if math.isfinite(number) else f"diverged: {metric} is {number}"
 
-    def complete(self, number: int, value: Any, attrs: Mapping[str, Any] | None = None) -> bool:
+    def complete(
+        self,
+        number: int,
+        value: Any,
+        attrs: Mapping[str, Any] | None = None,
+        *,
+        last: tuple[int, Any] | None = None,
+    ) -> bool:
         """Ends a trial with its value; FAIL if that is no finite number.
 
+        Args:
+            last: step and value of the last report, if that is still to be stored.
         Returns:
             False if the trial had ended before: nothing is counted twice.
         """
-        problem = self._value_problem(value)
+        problem = self.value_problem(value)
+        if last is not None and (of_last := self.value_problem(last[1])):
+            problem = f"{of_last} in epoch {last[0]}"
         if problem:
             return self.fail(number, problem, None, attrs)
-        return self._end(number, "COMPLETE", float(value), attrs)
+        return self._end(number, "COMPLETE", float(value), attrs, last)
 
     def prune(self, number: int, attrs: Mapping[str, Any] | None = None) -> bool:
         """Ends a trial as PRUNED, with its last value."""
@@ -283,23 +314,40 @@ class Ledger(StudyView):
         return self._end(number, "FAIL", None, {**why, **(attrs or {})})
 
     def _end(
-        self, number: int, state: str, value: float | None, attrs: Mapping[str, Any] | None
+        self,
+        number: int,
+        state: str,
+        value: float | None,
+        attrs: Mapping[str, Any] | None,
+        last: tuple[int, Any] | None = None,
     ) -> bool:
-        from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
+        from hpo.storage.rows import End
+
         trial = self._running.pop(number, None)
-        if trial is None or self.patience(lambda: self.trial(number)).state.is_finished():
+        if trial is None:
             return False
-        try:
-            for key, item in (attrs or {}).items():
-                self.patience(partial(trial.set_user_attr, key, _finite(item)))
-        except UpdateFinishedTrialError:  # another process has ended it meanwhile
-            return False
-        self.patience(
-            lambda: self.study.tell(trial, value, state=TrialState[state], skip_if_finished=True)
-        )
-        return True
+        last = None if last is None else (last[0], float(last[1]))
+        end = End(TrialState[state], value, _finite(attrs or {}), last)
+        values = None if value is None else [value]
+        self.study.sampler.after_trial(self._sight, trial, end.state, values)
+        return self._end_row(trial._trial_id, end)
+
+    def _end_row(self, trial_id: int, end: End) -> bool:
+        """Writes a trial's end, once even if the first answer got lost."""
+        from hpo.storage.rows import end_trial
+
+        told_before = False
+
+        def write() -> bool:
+            nonlocal told_before
+            again, told_before = told_before, True
+            if end_trial(self._engine, trial_id, end):
+                return True
+            return again and end.is_of(self.storage.get_trial(trial_id))
+
+        return self.patience(write)
 
     def reconcile(self, kind: FailKind = "lost", reason: str = "lost: its driver died") -> int:
         """Ends as FAIL every RUNNING row that no live driver answers for, this one's included
@@ -308,6 +356,10 @@ class Ledger(StudyView):
         Returns:
             How many there were.
         """
+        from optuna.trial import TrialState
+
+        from hpo.storage.rows import End
+
         orphans = [
             trial
             for trial in self.trials()  # before asking who lives: a driver signs on, then asks
@@ -317,8 +369,9 @@ class Ledger(StudyView):
             return 0
         mine = {self.lease.run} if self.lease else set()
         live = self.patience(self.lease.live) - mine if self.lease else set()
+        end = End(TrialState.FAIL, None, {REASON: reason, KIND: kind})
         return sum(
-            self._end_row(trial, kind, reason)
+            self._end_row(trial._trial_id, end)
             for trial in orphans
             if origin_of(trial).get("driver") not in live
         )
@@ -337,19 +390,6 @@ class Ledger(StudyView):
         self.release("lost", "lost: its driver gave up")
         if self.lease is not None:
             self.lease.sign_off()
-
-    def _end_row(self, trial: FrozenTrial, kind: FailKind, reason: str) -> bool:
-        from optuna.exceptions import UpdateFinishedTrialError
-        from optuna.trial import TrialState
-
-        trial_id = trial._trial_id
-        try:
-            for key, value in ((REASON, reason), (KIND, kind)):
-                self.patience(partial(self.storage.set_trial_user_attr, trial_id, key, value))
-            self.patience(partial(self.storage.set_trial_state_values, trial_id, TrialState.FAIL))
-        except UpdateFinishedTrialError:  # it has ended meanwhile
-            return False
-        return True
 
     def due_again(self, max_retries: int, *, all_failed: bool = False) -> list[Attempt]:
         """Configurations that were cut off and are still to be tried, the oldest first.

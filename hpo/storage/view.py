@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from hpo.errors import SpecError
-from hpo.storage.aggregates import attribute_of_failed, by_value, totals
+from hpo.storage.aggregates import attribute_of_failed, by_state, by_value
 from hpo.storage.attempts import REASON
 from hpo.storage.lease import Driver, current_drivers
 from hpo.storage.meta import StudyMeta, meta_of
@@ -73,9 +73,7 @@ class StudyView:
 
     def counts(self) -> dict[str, int]:
         """Number of trials by state, only states that occur."""
-        study_id = self.study._study_id
-        found = self.patience(lambda: totals(self.storage, study_id))
-        return found[study_id].n_trials if found else {}
+        return self.patience(lambda: by_state(self.storage, self.study._study_id))
 
     def failures(self) -> dict[str, int]:
         """Number of FAIL trials by reason, the most frequent first."""

@@ -305,20 +305,13 @@ class Bridge:
 
     def _complete(self, number: int, report: dict[str, Any], attrs: dict[str, Any]) -> None:
         metric = self.objective.metric
-        try:
-            if report["metrics"]:
-                self.ledger.report(
-                    number, report["epoch"], report["metrics"].get(metric), prune=False
-                )
-        except TrialError as error:
-            self.ledger.fail(number, str(error), None, attrs)
-            return
+        last = (report["epoch"], report["metrics"].get(metric)) if report["metrics"] else None
         value = report["best"].get(metric)
-        if value is None:
+        if value is None and (last is None or self.ledger.value_problem(last[1]) is None):
             known = ", ".join(report["best"]) or "none"
             self.ledger.fail(number, f"no metric {metric!r} among: {known}", None, attrs)
         else:
-            self.ledger.complete(number, value, attrs)
+            self.ledger.complete(number, value, attrs, last=last)
 
 
 def _attrs(report: dict[str, Any], trial: Running) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def search(
         bridge.slots = lambda: _slots(spec, bridge.max_concurrent)
     with stop.calls(bridge.interrupt, ledger.abandon), _whole(ledger):
         if not bridge.finished():
-            _fit(bridge, resources)
+            _fit(bridge, resources, local=spec.ray_address is None)
     if ledger.lease is not None and ledger.lease.lost:
         raise HpoError(f"study {study.name!r}: this driver stopped: {ledger.lease.lost}")
     return SearchEnd(stop.signal, time.monotonic() - started)
@@ -208,15 +208,25 @@ def _origin(study: ResolvedStudy) -> dict[str, Any]:
     }
 
 
-def _fit(bridge: Bridge, resources: Resources) -> None:
+def _fit(bridge: Bridge, resources: Resources, *, local: bool) -> None:
     from ray import tune
     from ray.tune import CheckpointConfig, RunConfig, TuneConfig
 
-    from hpo.tune.searcher import LedgerScheduler, LedgerSearcher, LedgerStopper
+    from hpo.tune.searcher import (
+        Forgetter,
+        LedgerScheduler,
+        LedgerSearcher,
+        LedgerStopper,
+        use_no_state_files,
+        use_waiting_workers,
+    )
     from hpo.tune.trainable import TrialWorker
 
     # The bridge says how many run at once; Tune is not to hold back more than that.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000000"
+    use_no_state_files()
+    if local:
+        use_waiting_workers()
     # A bundle a worker; the first one's is the trial's own.
     per_worker = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
     per_trial = tune.PlacementGroupFactory([per_worker] * resources.workers_per_trial)
@@ -234,6 +244,7 @@ def _fit(bridge: Bridge, resources: Resources) -> None:
                 name="search",
                 storage_path=scratch,
                 verbose=0,
+                callbacks=[Forgetter()],
                 stop=LedgerStopper(bridge),
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             ),

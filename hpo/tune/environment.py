@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import secrets
@@ -40,6 +41,7 @@ _ENVIRONMENT = {
 }
 
 
+_PRELOADED = ("torch", "hpo.tune.trainable")
 _NODES_S = 60
 _SECRETS = ("HPO_STORAGE", "OPTUNA_STORAGE", "PGPASSWORD", "MYSQL_PWD", "HPO_DASHBOARD_TOKEN")
 _log = logging.getLogger("hpo.tune")
@@ -132,7 +134,7 @@ def ray_session(spec: StudySpec) -> Iterator[Resources]:
         os.environ.setdefault(name, value)
     if spec.ray_address is None:
         plan_resources(spec, local_cpus(), local_gpus())  # refuse before anything starts
-    with _cluster(spec.ray_address) if spec.ray_address else _private_ray():
+    with _cluster(spec.ray_address) if spec.ray_address else _private_ray(spec.cpus_per_trial):
         import ray
 
         try:
@@ -186,9 +188,10 @@ def _cluster(address: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _private_ray() -> Iterator[None]:
+def _private_ray(cpus_per_trial: float) -> Iterator[None]:
     """Ray for this run alone: on loopback, behind a token, in a folder of its own, and gone when
-    the driver is, even if that is killed."""
+    the driver is, even if that is killed.  Its workers begin to import what trials need while the
+    driver goes on."""
     mark = secrets.token_hex(16)
     # Sockets lie in it, and their paths must be short.
     short = len(tempfile.gettempdir()) <= 20
@@ -204,6 +207,7 @@ def _private_ray() -> Iterator[None]:
         "RAY_AUTH_MODE": "disabled" if "ray" in sys.modules else "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everywhere: listen on loopback only
+        "RAY_preload_python_modules": ",".join(_PRELOADED),
         "SPT_NOENV": "1",  # titles of processes are not written over what the reaper reads
     }
     sweeper = subprocess.Popen(
@@ -214,20 +218,26 @@ def _private_ray() -> Iterator[None]:
         start_new_session=True,  # a ctrl-C is not for it
         env={k: v for k, v in os.environ.items() if k not in (*_SECRETS, reaper.VARIABLE)},
     )
+    # Ray says so to a worker that has a trial, which is too late for what is imported before.
+    environment["OMP_NUM_THREADS"] = os.environ.get(
+        "OMP_NUM_THREADS", f"{max(1, int(cpus_per_trial))}"
+    )
     before = {name: os.environ.get(name) for name in environment}
     _set(environment)
     try:
-        _connect(
-            folder,
-            address="local",
-            num_cpus=local_cpus(),
-            num_gpus=local_gpus(),
-            include_dashboard=False,
-            runtime_env=_runtime_env(),
-            _node_ip_address="127.0.0.1",
-            _temp_dir=folder,
-        )
-        _set({name: before[name] for name in _SECRETS})
+        _import_meanwhile("pandas")
+        with _no_api_server():
+            _connect(
+                folder,
+                address="local",
+                num_cpus=local_cpus(),
+                num_gpus=local_gpus(),
+                include_dashboard=False,
+                runtime_env=_runtime_env(),
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+            )
+        _set({name: before[name] for name in (*_SECRETS, "OMP_NUM_THREADS")})
         yield
     except (ConnectionError, RuntimeError, OSError) as error:
         if not _started():
@@ -237,6 +247,36 @@ def _private_ray() -> Iterator[None]:
         _set(before)
         assert sweeper.stdin is not None
         sweeper.stdin.close()
+
+
+def _import_meanwhile(module: str) -> None:
+    """Imports in the background, while Ray's start waits for its processes.
+
+    Args:
+        module: one that Ray Tune needs, and that imports nothing of Ray: two threads that import
+            parts of one package may wait for each other.
+    """
+
+    def import_it() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # it is the main thread's
+        with contextlib.suppress(Exception):  # whoever needs it imports it again, and says so
+            importlib.import_module(module)
+
+    threading.Thread(target=import_it, name="hpo imports", daemon=True).start()
+
+
+@contextlib.contextmanager
+def _no_api_server() -> Iterator[None]:
+    """Without its dashboard too, Ray starts the server behind it, waits for it for a second, and
+    leaves it listening."""
+    from ray._private import services
+
+    start_api_server = services.start_api_server
+    services.start_api_server = lambda *args, **options: (None, None)
+    try:
+        yield
+    finally:
+        services.start_api_server = start_api_server
 
 
 def _set(environment: Mapping[str, str | None]) -> None:

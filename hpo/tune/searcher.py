@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ray.tune import Callback
+from ray.tune.execution import class_cache
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
@@ -47,6 +50,10 @@ class LedgerScheduler(_Stateless, FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self.bridge = bridge
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Tune starts what is pending by itself, and nothing here is paused."""
+        return None
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         stop = self.bridge.report(trial.trial_id, result)
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
@@ -63,3 +70,26 @@ class LedgerStopper(_Stateless, Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         return self.bridge.tick()
+
+
+class Forgetter(Callback):  # type: ignore[misc]
+    """Makes Tune forget trials that have ended: it looks through all that it knows at each step."""
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        # The list itself; the last one stays, for Tune's own summary wants one.
+        trials[:-1] = [trial for trial in trials[:-1] if not trial.is_finished()]
+
+
+def use_no_state_files() -> None:
+    """Keeps trials out of Tune's state files: the ledger has them."""
+    TuneController._mark_trial_to_checkpoint = lambda self, trial: None
+
+
+def use_waiting_workers() -> None:
+    """Lets trials have the workers that Ray has started already, not new ones.
+
+    Tune gives its actors environment variables of their own, and only a worker that was started
+    with these will do.  Workers on this machine have all of this process's anyway.
+    """
+    class_cache.DEFAULT_ENV_VARS = {}
+    class_cache.ENV_VARS_TO_PROPAGATE = frozenset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import optuna
@@ -11,6 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from hpo.storage.aggregates import totals
 from hpo.storage.bulk import BulkStorage
 from hpo.storage.lock import engine_of
 from hpo.storage.sql import open_storage
@@ -60,3 +62,24 @@ def test_it_reads_what_optuna_reads(storage_url: str) -> None:
     ]
     with pytest.raises(KeyError):
         ours.get_all_trials(10**6)
+
+
+def test_it_tells_local_time_as_optuna_does(
+    storage_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        storage = open_storage(storage_url, create=True)
+        study = optuna.create_study(storage=storage, study_name="s")
+        study.tell(study.ask(), 0.5)
+        url = engine_of(storage).url.render_as_string(hide_password=False)
+        ours, theirs = (
+            s(url).get_all_trials(study._study_id)[0] for s in (BulkStorage, RDBStorage)
+        )
+        assert known(ours) == known(theirs)
+        started = totals(storage, study._study_id)[study._study_id].started
+        assert started == theirs.datetime_start
+    finally:
+        monkeypatch.undo()
+        time.tzset()
