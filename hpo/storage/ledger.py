@@ -1,7 +1,7 @@
 """The ledger of a study: the only writer of trials.
 
-ask -> report ... report -> complete | prune | fail, each trial exactly once.  It knows neither
-Ray nor torch, so that other executors can drive it.
+ask -> report ... report -> complete | prune | fail, each trial exactly once; on the way it may be
+paused and promoted.  It knows neither Ray nor torch, so that other executors can drive it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from hpo.space_change import changes
 from hpo.storage.attempts import (
     KIND,
     ORIGIN,
+    PAUSED,
     REASON,
     Attempt,
     FailKind,
@@ -71,7 +72,8 @@ class Ledger(StudyView):
     ) -> None:
         super().__init__(study, storage, meta, patience=patience)
         self.lease = lease
-        self._running: dict[int, Trial] = {}
+        self._running: dict[int, Trial] = {}  # the paused ones too
+        self._paused: set[int] = set()
         self._n_asked = 0
 
     @classmethod
@@ -267,6 +269,41 @@ class Ledger(StudyView):
         """Ends a trial as PRUNED, with its last value."""
         return self._end(number, "PRUNED", None, attrs)
 
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which the pruner's word means a pause, if the trial can go on later."""
+        return tuple(getattr(self.study.pruner, "rungs", ()))
+
+    def pause(self, number: int, epoch: int, attrs: Mapping[str, Any]) -> None:
+        """Leaves a trial that the pruner has stopped waiting; its row stays RUNNING.
+
+        Args:
+            attrs: what it is to have should nothing more come of it.
+        """
+        trial = self._running[number]
+        for key, item in {**attrs, PAUSED: epoch}.items():
+            self.patience(partial(trial.set_user_attr, key, _finite(item)))
+        self._paused.add(number)
+
+    def promote(self) -> int | None:
+        """The paused trial that is to go on now, which is under way again; None: none is."""
+        if not self._paused:
+            return None
+        pruner: Any = self.study.pruner
+        number: int | None = pruner.promotable(self.study, self.trials(), self._paused)
+        if number is not None:
+            self._paused.remove(number)
+            self.patience(partial(self._running[number].set_user_attr, PAUSED, None))
+        return number
+
+    def hopeless(self, n_to_come: int) -> list[int]:
+        """Paused trials that will not be promoted if so many more are opened."""
+        if not self._paused:
+            return []
+        pruner: Any = self.study.pruner
+        found = pruner.hopeless(self.study, self.trials(), self._paused, n_to_come)
+        return [int(number) for number in found]
+
     def fail(
         self,
         number: int,
@@ -289,6 +326,7 @@ class Ledger(StudyView):
         from optuna.trial import TrialState
 
         trial = self._running.pop(number, None)
+        self._paused.discard(number)
         if trial is None or self.patience(lambda: self.trial(number)).state.is_finished():
             return False
         try:
@@ -303,7 +341,7 @@ class Ledger(StudyView):
 
     def reconcile(self, kind: FailKind = "lost", reason: str = "lost: its driver died") -> int:
         """Ends as FAIL every RUNNING row that no live driver answers for, this one's included
-        unless it is under way here.
+        unless it is under way here.  Those that were paused end as PRUNED.
 
         Returns:
             How many there were.
@@ -324,11 +362,13 @@ class Ledger(StudyView):
         )
 
     def release(self, kind: FailKind, reason: str) -> int:
-        """Ends as FAIL what is still under way here.
+        """Ends as FAIL what is still under way here, and as PRUNED what is paused.
 
         Returns:
             How many there were.
         """
+        for number in list(self._paused):
+            self.prune(number)
         return sum(self.fail(number, reason, kind=kind) for number in list(self._running))
 
     def abandon(self) -> None:
@@ -343,10 +383,14 @@ class Ledger(StudyView):
         from optuna.trial import TrialState
 
         trial_id = trial._trial_id
+        state, values, why = TrialState.FAIL, None, {REASON: reason, KIND: kind}
+        if trial.user_attrs.get(PAUSED) is not None and trial.last_step is not None:
+            state, values, why = TrialState.PRUNED, [trial.intermediate_values[trial.last_step]], {}
         try:
-            for key, value in ((REASON, reason), (KIND, kind)):
+            for key, value in why.items():
                 self.patience(partial(self.storage.set_trial_user_attr, trial_id, key, value))
-            self.patience(partial(self.storage.set_trial_state_values, trial_id, TrialState.FAIL))
+            end = partial(self.storage.set_trial_state_values, trial_id, state, values)
+            self.patience(end)
         except UpdateFinishedTrialError:  # it has ended meanwhile
             return False
         return True

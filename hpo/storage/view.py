@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from hpo.errors import SpecError
-from hpo.storage.aggregates import attribute_of_failed, by_value, totals
+from hpo.storage.aggregates import attribute_of_failed, by_value, n_paused, totals
 from hpo.storage.attempts import REASON
 from hpo.storage.lease import Driver, current_drivers
 from hpo.storage.meta import StudyMeta, meta_of
@@ -76,6 +76,10 @@ class StudyView:
         study_id = self.study._study_id
         found = self.patience(lambda: totals(self.storage, study_id))
         return found[study_id].n_trials if found else {}
+
+    def n_paused(self) -> int:
+        """How many of the RUNNING trials are no worker's, but wait to be promoted."""
+        return self.patience(lambda: n_paused(self.storage, self.study._study_id))
 
     def failures(self) -> dict[str, int]:
         """Number of FAIL trials by reason, the most frequent first."""
