@@ -55,7 +55,7 @@ Study = Annotated[
     str | None, option("Ready-made study (cnn-digits) or a TOML file; flags win.", "--study")
 ]
 Data = Annotated[str | None, option("digits, imagefolder:PATH, csv:PATH, ...; see the README.")]
-Pruner = Annotated[str | None, option("none, median (default), asha, hyperband.")]
+Pruner = Annotated[str | None, option("none, median (default), curve, asha, hyperband.")]
 Epochs = Annotated[int | None, option("Epochs of a full training.")]
 Set = Annotated[
     list[str] | None,

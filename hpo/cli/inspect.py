@@ -60,6 +60,7 @@ def status(study: StudyName, storage: Storage = None, form: Form = Format.table)
         "driven_by": [str(driver) for driver in ledger.drivers()] or None,
         "trials": sum(counts.values()),
         **{state.lower(): n for state, n in counts.items()},
+        **({"paused": n_paused} if (n_paused := ledger.n_paused()) else {}),
         "best_trial": best.number if best else None,
         "best_value": best.value if best else None,
         "best_params": dict(best.params) if best else None,

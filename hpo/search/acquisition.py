@@ -33,7 +33,7 @@ def log_expected_improvement(mean: Rows, sd: Rows, best: Rows) -> Rows:
         return np.log(sd) + _log_h((best - mean) / sd)
     found = np.log(sd)[:, None] + _log_h((best[None, :] - mean) / sd[:, None])
     top = found.max(axis=1)
-    return top + np.log(np.exp(found - top[:, None]).mean(axis=1))
+    return np.asarray(top + np.log(np.exp(found - top[:, None]).mean(axis=1)))
 
 
 def _log_h(z: Rows) -> Rows:
@@ -73,7 +73,7 @@ def maximize(
         anchors: [A, P] the best points known, around which a finer search begins.
         lengths: [P] how far a parameter can be moved before the surrogate changes.
     """
-    n, p = start.shape
+    p = start.shape[1]
     near = np.repeat(anchors, 150, axis=0)
     scales = 10 ** rng.uniform(-2.5, -0.3, size=(len(near), 1))
     x = np.concatenate([start, moved(near, scales, encoding, rng)])

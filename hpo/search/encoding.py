@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.parameter import Choice, Float, Int, Parameter, n_values, normalize
+from hpo.parameter import Choice, Int, Parameter, n_values, normalize
 from hpo.parameter_forms import decode, encode
 from hpo.space import Space
 
@@ -76,8 +76,8 @@ class _Column:
         if self.n is None:
             return shares
         if not self.log or self.choice:
-            index = np.minimum(np.floor(shares * self.n), self.n - 1)
-            return index if self.choice else index / (self.n - 1)
+            index: Rows = np.minimum(np.floor(shares * self.n), self.n - 1)
+            return index if self.choice else np.asarray(index / (self.n - 1))
         assert isinstance(self.p, Int)
         low, high = math.log(self.p.low - 0.5), math.log(self.p.high + 0.5)
         values = np.clip(np.rint(np.exp(low + shares * (high - low))), self.p.low, self.p.high)

@@ -72,7 +72,9 @@ class GaussianProcess:
         sd = [p.length_sd] * g + [p.amplitude[1], p.noise[1]] + [p.warp[1]] * (2 * w)
         return np.array(mean), np.array(sd)
 
-    def fit(self, z: Array, y: Array, extra_noise: Array | None = None, max_steps: int = 60) -> None:
+    def fit(
+        self, z: Array, y: Array, extra_noise: Array | None = None, max_steps: int = 60
+    ) -> None:
         """Fits to observations, from the present theta on.
 
         Args:
@@ -109,7 +111,7 @@ class GaussianProcess:
         k = self._kernel(self._scale(self._warp(z)[0]), self.w)
         v = solve_triangular(self.chol, k.T, lower=True, check_finite=False)
         variance = self.amplitude - np.einsum("ij,ij->j", v, v)
-        return k @ self.alpha, np.sqrt(np.maximum(variance, 1e-12 * self.amplitude))
+        return np.asarray(k @ self.alpha), np.sqrt(np.maximum(variance, 1e-12 * self.amplitude))
 
     def sample(self, z: Array, n: int, rng: np.random.Generator) -> Array:
         """[C, n] joint draws of the function at z."""
@@ -119,7 +121,7 @@ class GaussianProcess:
         covariance = self._kernel(w, w) - v.T @ v
         covariance[np.diag_indices_from(covariance)] += 1e-8 + self.noise
         root = cholesky(covariance, lower=True, check_finite=False)
-        return (k @ self.alpha)[:, None] + root @ rng.standard_normal((len(z), n))
+        return np.asarray((k @ self.alpha)[:, None] + root @ rng.standard_normal((len(z), n)))
 
     @property
     def amplitude(self) -> float:
@@ -203,4 +205,4 @@ class GaussianProcess:
 def _squared_distances(u: Array, v: Array) -> Array:
     """[N, M] squared Euclidean distances."""
     found = (u * u).sum(axis=1)[:, None] + (v * v).sum(axis=1)[None, :] - 2 * u @ v.T
-    return np.maximum(found, 0.0)
+    return np.asarray(np.maximum(found, 0.0))

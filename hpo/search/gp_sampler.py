@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ class GPSampler(SpaceSampler):
         self.n_startup = n_startup_trials
         self._start = self._design(seed)
         self._gp: GaussianProcess | None = None
+        self._rows: dict[int, Rows | None] = {}  # of finished trials, by number
 
     def __str__(self) -> str:
         return type(self).__name__
@@ -83,23 +85,48 @@ class GPSampler(SpaceSampler):
         return self._maximum(x, y, pending)
 
     def _observations(self, study: Study, current: FrozenTrial) -> tuple[Rows, Rows, Rows]:
-        """[N, P], [N] (smaller is better), [M, P]: what is known, and what is under way."""
+        """[N, P], [N] (smaller is better), [M, P]: what is known, and what is under way.
+
+        A pruned trial counts as what it had reached, and what others gained from there on.
+        """
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-        x, y, pending = [], [], []
-        for trial in study_trials(study):
-            if trial.number == current.number or trial.state == TrialState.WAITING:
+        trials = [
+            trial
+            for trial in study_trials(study)
+            if trial.number != current.number and trial.state != TrialState.WAITING
+        ]
+        complete = [t for t in trials if t.state == TrialState.COMPLETE]
+        rows: list[Rows] = []
+        values: list[float] = []
+        pending: list[Rows] = []
+        for trial in trials:
+            row = self._row(trial)
+            if row is None:
                 continue
-            if self.space.validate(trial.params):
-                continue
-            row = self.encoding.encode(trial.params)
-            row = np.where(np.isnan(row), 0.0, row)
             if trial.state == TrialState.RUNNING:
                 pending.append(row)
-            elif trial.state == TrialState.COMPLETE and math.isfinite(trial.value):
-                x.append(row)
-                y.append(sign * trial.value)
+                continue
+            value = (
+                trial.value if trial.state == TrialState.COMPLETE else _expected(trial, complete)
+            )
+            if value is not None and math.isfinite(value):
+                rows.append(row)
+                values.append(sign * value)
         p = len(self.encoding.columns)
-        return np.array(x).reshape(-1, p), np.array(y), np.array(pending).reshape(-1, p)
+        x, y = np.array(rows).reshape(-1, p), np.array(values)
+        kept = _kept(y)
+        return x[kept], y[kept], np.array(pending).reshape(-1, p)
+
+    def _row(self, trial: FrozenTrial) -> Rows | None:
+        """[P] positions of a trial, anything where it has none; None if it is of another space."""
+        if trial.number not in self._rows:
+            row = None
+            if not self.space.validate(trial.params):
+                row = np.nan_to_num(self.encoding.encode(trial.params))
+            if not trial.state.is_finished():
+                return row
+            self._rows[trial.number] = row
+        return self._rows[trial.number]
 
     def _maximum(self, x: Rows, y: Rows, pending: Rows) -> Rows:
         values = warped(y)
@@ -127,6 +154,29 @@ class GPSampler(SpaceSampler):
         start = self.encoding.of_shares(self._rng.random((N_START, x.shape[1])))
         found, _ = maximize(value, self.encoding, start, x[order[:4]], self._rng, gp.lengths)
         return found
+
+
+def _expected(trial: FrozenTrial, complete: list[FrozenTrial]) -> float | None:
+    """Where a pruned trial would have ended: its last value, and the median of what the others
+    gained from that step to their end."""
+    if trial.state != TrialState.PRUNED or trial.last_step is None:
+        return None
+    step = trial.last_step
+    gains = [
+        other.value - other.intermediate_values[step]
+        for other in complete
+        if other.value is not None and step in other.intermediate_values
+    ]
+    return trial.intermediate_values[step] + (median(gains) if gains else 0.0)
+
+
+def _kept(y: Rows) -> Any:
+    """Indices of what a fit sees: everything, or the best half and the latest of the others."""
+    if len(y) <= MAX_POINTS:
+        return np.arange(len(y))
+    best = np.argsort(y, kind="stable")[: MAX_POINTS // 2]
+    others = np.setdiff1d(np.arange(len(y)), best)[-(MAX_POINTS - len(best)) :]
+    return np.sort(np.concatenate([best, others]))
 
 
 def warped(y: Rows) -> Rows:

@@ -6,9 +6,11 @@ Sized for neural networks on small budgets: 6 to 30 epochs, dozens of trials.  T
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from hpo.errors import SpecError
 from hpo.search.choose import at_least, choose
 
 if TYPE_CHECKING:
@@ -40,6 +42,18 @@ def _hits(rung: int, epochs: int, eta: int) -> bool:
     return rung == epochs
 
 
+def rungs_of(epochs: int, eta: int = ETA) -> list[int]:
+    """Epochs after which successive halving decides.
+
+    >>> [rungs_of(epochs) for epochs in (5, 8, 27)]
+    [[2], [2, 6], [4, 12]]
+    """
+    rungs = [first_rung(epochs, eta)]
+    while rungs[-1] * eta < epochs:
+        rungs.append(rungs[-1] * eta)
+    return [rung for rung in rungs if rung < epochs]
+
+
 def _none(epochs: int, n_trials: int | None) -> BasePruner:
     """every trial runs to its end"""
     from optuna.pruners import NopPruner
@@ -59,12 +73,28 @@ def _median(epochs: int, n_trials: int | None) -> BasePruner:
     )
 
 
+def _curve(epochs: int, n_trials: int | None, *, top: int = 3, chance: float = 0.05) -> BasePruner:
+    """stops a trial whose curve so far leaves it hardly a chance to end among the best"""
+    from hpo.search.curve_pruner import CurvePruner
+
+    if not isinstance(chance, int | float) or not 0 < chance < 1:
+        raise SpecError(f"chance: {chance!r} must be a number between 0 and 1")
+    n_startup = 8 if n_trials is None else min(8, max(4, n_trials // 4))
+    return CurvePruner(
+        epochs,
+        n_warmup=max(2, math.ceil(epochs / 7)),
+        n_startup=n_startup,
+        top=at_least(1, "top", top),
+        chance=float(chance),
+    )
+
+
 def _asha(epochs: int, n_trials: int | None, *, reduction_factor: int = ETA) -> BasePruner:
-    """asynchronous successive halving: one in three goes on at each rung"""
-    from optuna.pruners import SuccessiveHalvingPruner
+    """asynchronous successive halving: one in three goes on at each rung, the others pause"""
+    from hpo.search.asha import AshaPruner
 
     eta = at_least(2, "reduction_factor", reduction_factor)
-    return SuccessiveHalvingPruner(min_resource=first_rung(epochs, eta), reduction_factor=eta)
+    return AshaPruner(rungs_of(epochs, eta), eta)
 
 
 def _hyperband(epochs: int, n_trials: int | None, *, reduction_factor: int = ETA) -> BasePruner:
@@ -80,6 +110,7 @@ def _hyperband(epochs: int, n_trials: int | None, *, reduction_factor: int = ETA
 PRUNERS: dict[str, Callable[..., BasePruner]] = {
     "none": _none,
     "median": _median,
+    "curve": _curve,
     "asha": _asha,
     "hyperband": _hyperband,
 }
@@ -95,7 +126,8 @@ def make_pruner(
         name: one of PRUNERS.
         epochs: of a full trial, whose reported steps are 1 ... epochs.
         n_trials: how many trials are planned, if that is known.
-        options: the pruner's own: `reduction_factor` of asha and hyperband.
+        options: the pruner's own: `reduction_factor` of asha and hyperband, `top` and `chance`
+            of curve.
     Raises:
         SpecError: unknown name or option, or a bad value.
     """

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from hpo.storage.attempts import PAUSED
 from hpo.storage.lock import engine_of
 
 if TYPE_CHECKING:
@@ -108,6 +109,22 @@ def attribute_of_failed(storage: BaseStorage, study_id: int, key: str) -> dict[s
     with engine_of(storage).connect() as connection:
         rows = list(connection.execute(query))
     return {"unknown" if text is None else str(json.loads(text)): n for text, n in rows}
+
+
+def n_paused(storage: BaseStorage, study_id: int) -> int:
+    """How many RUNNING trials wait to be promoted."""
+    from sqlalchemy import func, select
+
+    trials, _, attrs = _tables()
+    query = (
+        select(func.count())
+        .select_from(trials)
+        .join(attrs, (attrs.c.trial_id == trials.c.trial_id) & (attrs.c.key == PAUSED))
+        .where(trials.c.study_id == study_id, trials.c.state == "RUNNING")
+        .where(attrs.c.value_json != "null")
+    )
+    with engine_of(storage).connect() as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 def _tables() -> tuple[Any, Any, Any]:

@@ -20,6 +20,8 @@ CUT_OFF = ("lost", "interrupted")
 """Kinds of failure that say nothing of the configuration and use up no budget."""
 ORIGIN, KIND, REASON = "origin", "fail_kind", "fail_reason"
 """Trial attributes: where a trial comes from; why it failed, as a FailKind and in one line."""
+PAUSED = "paused"
+"""Trial attribute: the epoch after which a RUNNING trial waits to be promoted; None: it goes on."""
 
 
 @dataclass(frozen=True)

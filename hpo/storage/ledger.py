@@ -1,7 +1,7 @@
 """The ledger of a study: the only writer of trials.
 
-ask -> report ... report -> complete | prune | fail, each trial exactly once.  It knows neither
-Ray nor torch, so that other executors can drive it.
+ask -> report ... report -> complete | prune | fail, each trial exactly once; on the way it may be
+paused and promoted.  It knows neither Ray nor torch, so that other executors can drive it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import SpecError, TrialError
@@ -19,6 +20,7 @@ from hpo.space_change import changes
 from hpo.storage.attempts import (
     KIND,
     ORIGIN,
+    PAUSED,
     REASON,
     Attempt,
     FailKind,
@@ -74,7 +76,8 @@ class Ledger(StudyView):
         from hpo.storage.sight import Sight
 
         self.lease = lease
-        self._running: dict[int, FrozenTrial] = {}
+        self._running: dict[int, FrozenTrial] = {}  # the paused ones too
+        self._paused: set[int] = set()
         self._sight = Sight(study)
         self._n_asked = 0
 
@@ -298,6 +301,44 @@ class Ledger(StudyView):
         """Ends a trial as PRUNED, with its last value."""
         return self._end(number, "PRUNED", None, attrs)
 
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which the pruner's word means a pause, if the trial can go on later."""
+        return tuple(getattr(self.study.pruner, "rungs", ()))
+
+    def pause(self, number: int, epoch: int, attrs: Mapping[str, Any]) -> None:
+        """Leaves a trial that the pruner has stopped waiting; its row stays RUNNING.
+
+        Args:
+            attrs: what it is to have should nothing more come of it.
+        """
+        for key, item in {**attrs, PAUSED: epoch}.items():
+            self._set_user_attr(number, key, _finite(item))
+        self._paused.add(number)
+
+    def promote(self) -> int | None:
+        """The paused trial that is to go on now, which is under way again; None: none is."""
+        if not self._paused:
+            return None
+        pruner: Any = self.study.pruner
+        number: int | None = pruner.promotable(self.study, self.trials(), self._paused)
+        if number is not None:
+            self._paused.remove(number)
+            self._set_user_attr(number, PAUSED, None)
+        return number
+
+    def _set_user_attr(self, number: int, key: str, value: Any) -> None:
+        trial_id = self._running[number]._trial_id
+        self.patience(partial(self.storage.set_trial_user_attr, trial_id, key, value))
+
+    def hopeless(self, n_to_come: int) -> list[int]:
+        """Paused trials that will not be promoted if so many more are opened."""
+        if not self._paused:
+            return []
+        pruner: Any = self.study.pruner
+        found = pruner.hopeless(self.study, self.trials(), self._paused, n_to_come)
+        return [int(number) for number in found]
+
     def fail(
         self,
         number: int,
@@ -326,6 +367,7 @@ class Ledger(StudyView):
         from hpo.storage.rows import End
 
         trial = self._running.pop(number, None)
+        self._paused.discard(number)
         if trial is None:
             return False
         last = None if last is None else (last[0], float(last[1]))
@@ -351,7 +393,7 @@ class Ledger(StudyView):
 
     def reconcile(self, kind: FailKind = "lost", reason: str = "lost: its driver died") -> int:
         """Ends as FAIL every RUNNING row that no live driver answers for, this one's included
-        unless it is under way here.
+        unless it is under way here.  Those that were paused end as PRUNED.
 
         Returns:
             How many there were.
@@ -369,19 +411,22 @@ class Ledger(StudyView):
             return 0
         mine = {self.lease.run} if self.lease else set()
         live = self.patience(self.lease.live) - mine if self.lease else set()
-        end = End(TrialState.FAIL, None, {REASON: reason, KIND: kind})
+        lost = End(TrialState.FAIL, None, {REASON: reason, KIND: kind})
+        paused = End(TrialState.PRUNED, None, {})
         return sum(
-            self._end_row(trial._trial_id, end)
+            self._end_row(trial._trial_id, lost if trial.user_attrs.get(PAUSED) is None else paused)
             for trial in orphans
             if origin_of(trial).get("driver") not in live
         )
 
     def release(self, kind: FailKind, reason: str) -> int:
-        """Ends as FAIL what is still under way here.
+        """Ends as FAIL what is still under way here, and as PRUNED what is paused.
 
         Returns:
             How many there were.
         """
+        for number in list(self._paused):
+            self.prune(number)
         return sum(self.fail(number, reason, kind=kind) for number in list(self._running))
 
     def abandon(self) -> None:

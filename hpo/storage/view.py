@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from hpo.errors import SpecError
-from hpo.storage.aggregates import attribute_of_failed, by_state, by_value
+from hpo.storage.aggregates import attribute_of_failed, by_state, by_value, n_paused
 from hpo.storage.attempts import REASON
 from hpo.storage.lease import Driver, current_drivers
 from hpo.storage.meta import StudyMeta, meta_of
@@ -74,6 +74,10 @@ class StudyView:
     def counts(self) -> dict[str, int]:
         """Number of trials by state, only states that occur."""
         return self.patience(lambda: by_state(self.storage, self.study._study_id))
+
+    def n_paused(self) -> int:
+        """How many of the RUNNING trials are no worker's, but wait to be promoted."""
+        return self.patience(lambda: n_paused(self.storage, self.study._study_id))
 
     def failures(self) -> dict[str, int]:
         """Number of FAIL trials by reason, the most frequent first."""

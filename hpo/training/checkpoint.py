@@ -25,7 +25,7 @@ def save(folder: Path, epoch: int, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
-    path = folder / f"epoch-{epoch:06d}.pt"
+    path = _path(folder, epoch)
     draft = path.with_suffix(f".draft-{os.getpid()}")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -40,6 +40,15 @@ def save(folder: Path, epoch: int, state: dict[str, Any]) -> None:
         _log.warning("checkpoint: cannot write %s: %s", path, error.strerror)
         with contextlib.suppress(OSError):
             draft.unlink()
+
+
+def holds(folder: Path, epoch: int) -> bool:
+    """Whether there is a checkpoint of that epoch, so that a training could go on from there."""
+    return _path(folder, epoch).is_file()
+
+
+def _path(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:06d}.pt"
 
 
 def load(folder: Path) -> dict[str, Any] | None:

@@ -37,6 +37,7 @@ class Job:
         settings: precision, accumulate, grad_clip, patience.
         checkpoint: folder to go on from, and to leave checkpoints in; None: neither.
         checkpoint_s: seconds between two checkpoints, at least.
+        checkpoint_at: epochs after which one is left in any case: the trial may be paused there.
         workers: that train it together.
     """
 
@@ -49,6 +50,7 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str | None = None
     checkpoint_s: float = 30.0
+    checkpoint_at: tuple[int, ...] = ()
     workers: int = 1
 
 
@@ -135,6 +137,7 @@ class ModelSession:
         self.history: list[Metrics] = []
         self._folder = Path(job.checkpoint) if job.checkpoint else None
         self._pause_s = job.checkpoint_s
+        self._always_at = job.checkpoint_at
         self._identity = repr((sorted(job.params.items()), job.seed, job.epochs, job.data))
         self._saved = time.monotonic()
         if self._folder is not None and (state := checkpoint.load(self._folder)) is not None:
@@ -158,7 +161,8 @@ class ModelSession:
         metrics = self.training.run_epoch()
         self.history.append(metrics)
         waited = time.monotonic() - self._saved >= self._pause_s
-        if self._folder is not None and waited and self._leads and not self.training.finished:
+        due = waited or len(self.history) in self._always_at
+        if self._folder is not None and due and self._leads and not self.training.finished:
             state = {
                 "identity": self._identity,
                 "history": self.history,

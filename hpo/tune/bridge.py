@@ -18,9 +18,10 @@ from typing import Any, Protocol
 
 from hpo.errors import TrialError
 from hpo.model import Objective
-from hpo.storage.attempts import FailKind
+from hpo.storage.attempts import PAUSED, FailKind
 from hpo.storage.known import CACHED_FROM, Known
 from hpo.storage.ledger import Asked, Ledger
+from hpo.training import checkpoint
 from hpo.training.session import Job
 from hpo.tune.limits import Limits
 from hpo.tune.report import REPORT
@@ -43,13 +44,25 @@ class Observer(Protocol):
 
 @dataclass
 class Running:
-    """A trial under way; `started` by `time.monotonic()`, `proposed_s`: seconds to propose it."""
+    """A trial under way, or paused.
 
-    number: int
+    Attributes:
+        started: by `time.monotonic()`, the last time.
+        n_told: epochs that were told before it was paused.
+        spent_s: seconds that these took.
+    """
+
+    asked: Asked
     alone: bool
     checkpoint: Path | None
     started: float
-    proposed_s: float
+    n_told: int = 0
+    spent_s: float = 0.0
+
+    @property
+    def number(self) -> int:
+        """The ledger's, whatever Tune calls it."""
+        return self.asked.number
 
 
 class Bridge:
@@ -104,9 +117,13 @@ class Bridge:
         self.exhausted = False
         self.running: dict[str, Running] = {}  # by Tune's trial id
         self.pruned: set[int] = set()
+        self.pausing: set[int] = set()
+        self.paused: dict[int, Running] = {}  # by number
+        self._news = False
         # What earlier runs left counts as a trial of this one; what fails now was counted then.
         left = ledger.due_again(max_retries, all_failed=retry_failed)
         self.again = deque((attempt, True) for attempt in left)
+        self._sweep()
         self._looked = time.monotonic()
         self.slots: Callable[[], int] | None = None
         self.known: Callable[[Mapping[str, Any]], Known | None] = lambda params: None
@@ -115,8 +132,12 @@ class Bridge:
 
     def finished(self) -> bool:
         """Whether no further trial will be started, unless one that runs has to be repeated."""
+        return self._stopped or not (self._budget() or self._repeatable())
+
+    @property
+    def _stopped(self) -> bool:
         out_of_time = self.deadline is not None and time.monotonic() >= self.deadline
-        return self.interrupted or out_of_time or not (self._budget() or self._repeatable())
+        return self.interrupted or out_of_time
 
     def _budget(self) -> bool:
         if self.exhausted or (self.n_left is not None and self.n_left <= 0):
@@ -133,16 +154,31 @@ class Bridge:
 
     def ask(self, trial_id: str) -> dict[str, Any] | str | None:
         """A Tune config, None for "not now", or FINISHED."""
-        if self.finished():
+        if self.finished() and not self.paused:
             return None if self.running and not self.interrupted else FINISHED
         if len(self.running) >= self.max_concurrent or any(r.alone for r in self.running.values()):
             return None
+        if (number := self._promoted()) is not None:
+            return self._launch(trial_id, self.paused.pop(number))
+        if self.finished():
+            if self.running and not self.interrupted:
+                return None
+            self.settle()
+            return FINISHED
         if self.again:
             return self._ask_again(trial_id)
         asked = self._ask_new()
         if asked is None:
             return None if self.running and not self.interrupted else FINISHED
         return self._start(trial_id, asked, alone=False)
+
+    def _promoted(self) -> int | None:
+        """The paused trial that is to go on; looked for only after something was reported."""
+        if self._stopped or not self._news:
+            return None
+        number = self.ledger.promote()
+        self._news = number is not None
+        return number
 
     def _ask_new(self) -> Asked | None:
         """The next trial that has to be trained; those trained elsewhere before are told here."""
@@ -190,23 +226,49 @@ class Bridge:
         return self._start(trial_id, asked, alone=attempt.alone)
 
     def _start(self, trial_id: str, asked: Asked, *, alone: bool) -> dict[str, Any]:
-        checkpoint = None
-        if self.checkpoints is not None:
-            key = self.ledger.meta.space.key(asked.params)
-            checkpoint = self.checkpoints / hashlib.sha256(key.encode()).hexdigest()[:16]
-        self.running[trial_id] = Running(
-            asked.number, alone, checkpoint, time.monotonic(), asked.proposed_s
-        )
-        self.observer.trial_started(asked.number)
+        folder = self._folder(asked.params)
+        return self._launch(trial_id, Running(asked, alone, folder, time.monotonic()))
+
+    def _folder(self, params: Mapping[str, Any]) -> Path | None:
+        """Where a configuration's checkpoints are."""
+        if self.checkpoints is None:
+            return None
+        key = self.ledger.meta.space.key(params)
+        return self.checkpoints / hashlib.sha256(key.encode()).hexdigest()[:16]
+
+    def _sweep(self) -> None:
+        """Removes the checkpoints of paused trials whose driver died: these have been ended."""
+        if self.checkpoints is None or not self.checkpoints.is_dir():
+            return
+        for trial in self.ledger.trials():
+            if trial.state.name == "PRUNED" and trial.user_attrs.get(PAUSED) is not None:
+                _remove(self._folder(trial.params))
+
+    def _launch(self, trial_id: str, trial: Running) -> dict[str, Any]:
+        trial.started = time.monotonic()
+        self.running[trial_id] = trial
+        self.observer.trial_started(trial.number)
         limits = self.limits
-        if alone and limits.memory_bytes is not None:
+        if trial.alone and limits.memory_bytes is not None:
             limits = replace(limits, memory_bytes=limits.memory_bytes * self.max_concurrent)
         job = replace(
             self.job,
-            params={**self.job.params, **asked.params},
-            checkpoint=None if checkpoint is None else str(checkpoint),
+            params={**self.job.params, **trial.asked.params},
+            checkpoint=None if trial.checkpoint is None else str(trial.checkpoint),
+            checkpoint_at=self.ledger.rungs,
         )
         return {"job": job, "folder": self.folder, "limits": limits}
+
+    def settle(self) -> None:
+        """Ends what is paused and will not be promoted any more."""
+        self._give_up(list(self.paused))
+
+    def _give_up(self, numbers: list[int]) -> None:
+        for number in numbers:
+            trial = self.paused.pop(number)
+            self.ledger.prune(number)
+            _remove(trial.checkpoint)
+            self.observer.trial_ended(number)
 
     def interrupt(self) -> None:
         """Starts nothing more and stops what runs; the database is not waited for much longer."""
@@ -223,6 +285,7 @@ class Bridge:
         now = time.monotonic()
         if now - self._looked > LOOK_S:
             self._looked = now
+            self._news = True  # other drivers report too
             if self.slots is not None:
                 self.max_concurrent = self.slots()
             if lease is not None and lease.me.shared:
@@ -238,37 +301,67 @@ class Bridge:
 
     def report(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Writes one epoch to the ledger; True means the trial is to stop."""
-        number = self.running[trial_id].number
+        self._news = True
+        trial = self.running[trial_id]
+        number = trial.number
         report = json.loads(result[REPORT])
+        if "error" not in report and report["epoch"] <= trial.n_told:
+            return False  # its checkpoint was gone: what is told stays, and it catches up
         metric = self.objective.metric
         try:
             for epoch, metrics in enumerate(report.get("restored", ()), start=1):
-                self.ledger.report(number, epoch, metrics.get(metric), prune=False)
+                if epoch > trial.n_told:
+                    self.ledger.report(number, epoch, metrics.get(metric), prune=False)
             stop = self.ledger.report(number, report["epoch"], report["metrics"].get(metric))
         except TrialError as error:
-            self.ledger.fail(number, str(error), None, _attrs(report, self.running[trial_id]))
+            self.ledger.fail(number, str(error), None, _attrs(report, trial))
             return True
         if stop:
-            self.pruned.add(number)
+            (self.pausing if self._can_pause(trial, report) else self.pruned).add(number)
         self.observer.trial_reported(number)
         return stop
+
+    def _can_pause(self, trial: Running, report: dict[str, Any]) -> bool:
+        """Whether it can go on later where it is: functions, and workers whose files are not seen
+        here, leave no checkpoint."""
+        epoch = report["epoch"]
+        if self._stopped or trial.checkpoint is None or epoch not in self.ledger.rungs:
+            return False
+        return checkpoint.holds(trial.checkpoint, epoch)
+
+    def _pause(self, trial: Running, report: dict[str, Any]) -> None:
+        self.pausing.remove(trial.number)
+        attrs = _attrs(report, trial)
+        trial.n_told = report["epoch"]
+        trial.spent_s += report["duration_s"]
+        self.ledger.pause(trial.number, trial.n_told, attrs)
+        self.paused[trial.number] = trial
 
     def end(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
         """Tells the ledger how a trial ended; a trial cut off by an interrupt is left to it."""
         trial = self.running.pop(trial_id, None)
         if trial is None:
             return
+        self._news = True
         number = trial.number
+        if number in self.pausing and result is not None:
+            self._pause(trial, json.loads(result[REPORT]))
+            self._give_up(self._hopeless())
+            return
         if error or result is None or REPORT not in result:
             if self.interrupted:
                 return
             self._died(trial)
         elif not self._tell(trial, json.loads(result[REPORT])):
             return
-        again = self._again(trial)
-        if not again and trial.checkpoint is not None:
-            shutil.rmtree(trial.checkpoint, ignore_errors=True)
+        if not self._again(trial):
+            _remove(trial.checkpoint)
         self.observer.trial_ended(number)
+        self._give_up(self._hopeless())
+
+    def _hopeless(self) -> list[int]:
+        """Paused trials that no outcome of the others can get promoted: they need no checkpoint."""
+        return [] if self.n_left is None else self.ledger.hopeless(self.n_left + len(self.again))
 
     def _died(self, trial: Running) -> None:
         timeout = self.limits.timeout_s
@@ -314,11 +407,16 @@ class Bridge:
             self.ledger.complete(number, value, attrs, last=last)
 
 
+def _remove(folder: Path | None) -> None:
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _attrs(report: dict[str, Any], trial: Running) -> dict[str, Any]:
     metrics = report.get("best") or report["metrics"]
     run = {
-        "proposed_s": round(trial.proposed_s, 4),
-        "duration_s": round(report["duration_s"], 3),
+        "proposed_s": round(trial.asked.proposed_s, 4),
+        "duration_s": round(trial.spent_s + report["duration_s"], 3),
         "worker": report["worker"],
         "device": report["device"],
         "epochs": report["epoch"],

@@ -140,6 +140,7 @@ def search(
     with stop.calls(bridge.interrupt, ledger.abandon), _whole(ledger):
         if not bridge.finished():
             _fit(bridge, resources, local=spec.ray_address is None)
+        bridge.settle()
     if ledger.lease is not None and ledger.lease.lost:
         raise HpoError(f"study {study.name!r}: this driver stopped: {ledger.lease.lost}")
     return SearchEnd(stop.signal, time.monotonic() - started)
