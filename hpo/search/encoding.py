@@ -77,11 +77,11 @@ class _Column:
             return shares
         if not self.log or self.choice:
             index: Rows = np.minimum(np.floor(shares * self.n), self.n - 1)
-            return index if self.choice else np.asarray(index / (self.n - 1))
+            return index if self.choice else np.divide(index, self.n - 1)
         assert isinstance(self.p, Int)
         low, high = math.log(self.p.low - 0.5), math.log(self.p.high + 0.5)
         values = np.clip(np.rint(np.exp(low + shares * (high - low))), self.p.low, self.p.high)
-        return (np.log(values) - self.low) / (self.high - self.low)
+        return np.asarray((np.log(values) - self.low) / (self.high - self.low))
 
 
 class Encoding:
@@ -120,6 +120,9 @@ class Encoding:
 
     def decode(self, x: Rows) -> dict[str, Any]:
         """The active point at the positions [P]."""
+        known = ~np.isnan(self.default)
+        if np.array_equal(x[known], self.default[known]):  # exactly, despite rounding
+            return self.space.default()
         point: dict[str, Any] = {}
         for name in self.space.order:
             if self.space.is_active(name, point):

@@ -182,6 +182,7 @@ def _kept(y: Rows) -> Any:
 def warped(y: Rows) -> Rows:
     """[N] values of zero mean and unit variance, as nearly normal as Yeo and Johnson's power
     transform makes them (2000)."""
+    y = y / max(float(np.abs(y).max()), 1e-300)  # squares of huge values have no float
     scale = y.std()
     if not scale > 0:
         return np.zeros_like(y)
@@ -192,6 +193,6 @@ def warped(y: Rows) -> Rows:
             found, _ = yeojohnson(standard)
         except (ValueError, RuntimeError):
             found = standard
-    if not np.isfinite(found).all() or not found.std() > 1e-9:
+    if not np.isfinite(found).all() or not 1e-9 < found.std() < 1e9:
         found = standard
     return np.asarray((found - found.mean()) / found.std())
