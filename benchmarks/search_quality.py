@@ -35,7 +35,7 @@ def one_run(peer: str, name: str, seed: int, parallel: int, n_trials: int) -> Ru
     """A run from scratch: the same arguments give the same losses."""
     warnings.simplefilter("ignore")
     task = problem(name)
-    asker = PEERS[peer](task.space, seed, n_trials)
+    asker = PEERS[peer](task.space, seed, n_trials, parallel)
     return simulate(asker, task, seed, n_trials, parallel)
 
 

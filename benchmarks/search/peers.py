@@ -2,7 +2,7 @@
 
 This service's own samplers run as they are made for a study of the same size.  Other libraries
 run at their own defaults, told no more than the space, the seed and, where they ask for it, the
-number of trials.
+number of trials and of workers.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from functools import partial
 from typing import Any
 
 from benchmarks.search.contest import Asker
-from hpo.space import Space
+from benchmarks.search.libraries import LIBRARIES
+from hpo.space import Choice, Space
 
-Maker = Callable[[Space, int, int], Asker]  # space, seed, number of trials
+Maker = Callable[[Space, int, int, int], Asker]  # space, seed, number of trials, of workers
 
 
 class StudyAsker:
@@ -37,13 +38,37 @@ class StudyAsker:
         self._study.tell(token, loss)
 
 
-def _own(sampler: str, space: Space, seed: int, n_trials: int) -> Asker:
+def _own(sampler: str, space: Space, seed: int, n_trials: int, n_parallel: int) -> Asker:
     from hpo.search import make_sampler
 
     return StudyAsker(space, make_sampler(sampler, space, seed, n_trials=n_trials))
 
 
+def _optuna(sampler: str, space: Space, seed: int, n_trials: int, n_parallel: int) -> Asker:
+    import optuna
+
+    quiet = {"warn_independent_sampling": False}
+    if sampler == "cmaes":
+        return StudyAsker(space, optuna.samplers.CmaEsSampler(seed=seed, **quiet))
+    if sampler == "gp":
+        return StudyAsker(space, optuna.samplers.GPSampler(seed=seed, **quiet))
+    return StudyAsker(space, optuna.samplers.TPESampler(seed=seed, **quiet))
+
+
+def _optuna_auto(space: Space, seed: int, n_trials: int, n_parallel: int) -> Asker:
+    """OptunaHub's AutoSampler by its rule, since it is no package of PyPI's.
+
+    TPE where a parameter is categorical or conditional; else a Gaussian process for the first 250
+    trials, more than any run here has, and CMA-ES after them.
+    """
+    tree = space.has_conditions or any(isinstance(space[name], Choice) for name in space)
+    return _optuna("tpe" if tree else "gp", space, seed, n_trials, n_parallel)
+
+
 PEERS: dict[str, Maker] = {
     **{name: partial(_own, name) for name in ("random", "tpe", "gp", "skopt", "cmaes", "qmc")},
+    **{f"optuna-{name}": partial(_optuna, name) for name in ("tpe", "gp", "cmaes")},
+    "optuna-auto": _optuna_auto,
+    **LIBRARIES,
 }
 """Name -> maker of an asker."""

@@ -199,7 +199,7 @@ def batch_table(peers: Sequence[str], arguments: argparse.Namespace) -> str:
         a, b = (
             run.values[0, [run.blocks.index(block) for block in blocks], -1] for run in (one, eight)
         )
-        gap = _mean(b - a, draws(blocks), "+.3f")
+        gap = _mean(b - a, draws(tuple(blocks)), "+.3f")
         lines.append(_row(peer, str(len(blocks)), f"{a.mean():.3f}", f"{b.mean():.3f}", gap))
     return "\n".join(lines) if len(lines) > 2 else ""
 
