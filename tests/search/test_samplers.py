@@ -19,7 +19,7 @@ from hpo.errors import SpecError
 from hpo.search import SAMPLERS, make_sampler
 from hpo.space import Choice, Float, Int, Space
 
-COSTLY = ("gp", "skopt")  # They fit a Gaussian process for each proposal.
+COSTLY = ("gp", "optuna-gp", "skopt")  # They fit a Gaussian process for each proposal.
 EVERY_SAMPLER = pytest.mark.parametrize("name", list(SAMPLERS))
 LR_GRID = (1e-4, 1e-3, 1e-2, 1e-1)
 
