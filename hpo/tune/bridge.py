@@ -119,6 +119,7 @@ class Bridge:
         self.pruned: set[int] = set()
         self.pausing: set[int] = set()
         self.paused: dict[int, Running] = {}  # by number
+        self._news = False
         # What earlier runs left counts as a trial of this one; what fails now was counted then.
         left = ledger.due_again(max_retries, all_failed=retry_failed)
         self.again = deque((attempt, True) for attempt in left)
@@ -157,7 +158,7 @@ class Bridge:
             return None if self.running and not self.interrupted else FINISHED
         if len(self.running) >= self.max_concurrent or any(r.alone for r in self.running.values()):
             return None
-        if not self._stopped and (number := self.ledger.promote()) is not None:
+        if (number := self._promoted()) is not None:
             return self._launch(trial_id, self.paused.pop(number))
         if self.finished():
             if self.running and not self.interrupted:
@@ -170,6 +171,14 @@ class Bridge:
         if asked is None:
             return None if self.running and not self.interrupted else FINISHED
         return self._start(trial_id, asked, alone=False)
+
+    def _promoted(self) -> int | None:
+        """The paused trial that is to go on; looked for only after something was reported."""
+        if self._stopped or not self._news:
+            return None
+        number = self.ledger.promote()
+        self._news = number is not None
+        return number
 
     def _ask_new(self) -> Asked | None:
         """The next trial that has to be trained; those trained elsewhere before are told here."""
@@ -276,6 +285,7 @@ class Bridge:
         now = time.monotonic()
         if now - self._looked > LOOK_S:
             self._looked = now
+            self._news = True  # other drivers report too
             if self.slots is not None:
                 self.max_concurrent = self.slots()
             if lease is not None and lease.me.shared:
@@ -291,6 +301,7 @@ class Bridge:
 
     def report(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Writes one epoch to the ledger; True means the trial is to stop."""
+        self._news = True
         trial = self.running[trial_id]
         number = trial.number
         report = json.loads(result[REPORT])
@@ -331,6 +342,7 @@ class Bridge:
         trial = self.running.pop(trial_id, None)
         if trial is None:
             return
+        self._news = True
         number = trial.number
         if number in self.pausing and result is not None:
             self._pause(trial, json.loads(result[REPORT]))
