@@ -24,6 +24,11 @@ class Window:
     it weights the less the older they are.  The good group is the same here as without a window;
     of the others the oldest are left out, unless they are nearly good.  A study of up to
     `n_best + n_recent` trials is seen whole.
+
+    Args:
+        n_best: 25 at least.
+        n_recent: 241 at least, from which on the good group has its 25.  With fewer it shrinks, the
+            other best trials count as bad ones, and TPE flees what is good.
     """
 
     def __init__(self, n_best: int = N_BEST, n_recent: int = N_RECENT) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import optuna
 import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
+from hpo.search import make_pruner
+from hpo.search.pruners import PRUNERS
 from hpo.storage import rows
 from hpo.storage.lock import engine_of
 from tests.storage.test_ledger import opened
@@ -130,3 +134,32 @@ def test_an_end_that_cannot_be_written_whole_is_not_written(
         ledger.complete(0, 0.5, {"run": {}}, last=(1, 0.5))
     trial = ledger.trial(0)
     assert (trial.state, trial.value, trial.intermediate_values) == (TrialState.RUNNING, None, {})
+
+
+@pytest.mark.parametrize("pruner", list(PRUNERS))
+def test_pruners_decide_as_they_do_in_optuna(storage_url: str, pruner: str) -> None:
+    rng = random.Random(0)
+    curves = [[rng.random() for _ in range(9)] for _ in range(25)]
+    ledger = opened(storage_url, pruner=pruner)
+    ledger.study.pruner = make_pruner(pruner, epochs=9)
+    ledger._sight.pruner = ledger.study.pruner
+    plain = optuna.create_study(
+        study_name="s", direction="maximize", pruner=make_pruner(pruner, epochs=9)
+    )
+    for curve in curves:
+        asked, trial = ledger.ask(), plain.ask()
+        assert asked is not None
+        for step, value in enumerate(curve, start=1):
+            trial.report(value, step)
+            stop = trial.should_prune()
+            assert ledger.report(asked.number, step, value) == stop
+            if stop:
+                plain.tell(trial, state=TrialState.PRUNED)
+                ledger.prune(asked.number)
+                break
+        else:
+            plain.tell(trial, curve[-1])
+            ledger.complete(asked.number, curve[-1])
+    for ours, theirs in zip(ledger.trials(), plain.trials, strict=True):
+        assert (ours.state, ours.value) == (theirs.state, theirs.value)
+        assert ours.intermediate_values == theirs.intermediate_values
