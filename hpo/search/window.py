@@ -7,6 +7,7 @@ import itertools
 import math
 from bisect import insort
 from collections import deque
+from typing import Any
 
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -35,6 +36,9 @@ class Window:
         self.n_best = n_best
         self.n_recent = n_recent
         self._of: dict[str, _Known] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_of": {}}  # it is worked out again from the study
 
     def of(self, study: Study, trials: list[FrozenTrial]) -> Study:
         """The study as TPE is to see it.
