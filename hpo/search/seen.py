@@ -19,6 +19,8 @@ class SeenStorage:
         self.trials: list[FrozenTrial] = []
 
     def __getattr__(self, name: str) -> Any:
+        if name == "storage":  # while it is being unpickled
+            raise AttributeError(name)
         return getattr(self.storage, name)
 
     def get_all_trials(

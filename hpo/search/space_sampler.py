@@ -158,6 +158,9 @@ class SpaceSampler(BaseSampler):
         self._window = window
         self._untried_points: dict[str, _Ahead] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_untried_points": {}}  # iterations are no data, and begin again
+
     def __str__(self) -> str:
         return str(self.inner)
 

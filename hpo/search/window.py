@@ -7,6 +7,7 @@ import itertools
 import math
 from bisect import insort
 from collections import deque
+from typing import Any
 
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -24,12 +25,20 @@ class Window:
     it weights the less the older they are.  The good group is the same here as without a window;
     of the others the oldest are left out, unless they are nearly good.  A study of up to
     `n_best + n_recent` trials is seen whole.
+
+    Args:
+        n_best: 25 at least.
+        n_recent: 241 at least, from which on the good group has its 25.  With fewer it shrinks, the
+            other best trials count as bad ones, and TPE flees what is good.
     """
 
     def __init__(self, n_best: int = N_BEST, n_recent: int = N_RECENT) -> None:
         self.n_best = n_best
         self.n_recent = n_recent
         self._of: dict[str, _Known] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_of": {}}  # it is worked out again from the study
 
     def of(self, study: Study, trials: list[FrozenTrial]) -> Study:
         """The study as TPE is to see it.
