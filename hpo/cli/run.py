@@ -43,7 +43,8 @@ def run(
     name: Annotated[str | None, option("The study's name; default MODEL-SAMPLER.")] = None,
     data: Data = None,
     sampler: Annotated[
-        str | None, option("grid, random, tpe (default), gp, optuna-gp, skopt, cmaes, qmc.", "--sampler")
+        str | None,
+        option("grid, random, tpe (default), gp, optuna-gp, skopt, cmaes, qmc.", "--sampler"),
     ] = None,
     pruner: Pruner = None,
     n_trials: Annotated[int | None, option("Run this many more trials.", "--n-trials")] = None,
