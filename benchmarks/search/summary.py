@@ -121,17 +121,20 @@ def complete(names: Sequence[str], n_seeds: int, parallel: int) -> tuple[list[st
 
 
 def main_table(regrets: Regrets) -> str:
-    """Mean regret at each budget, mean rank, and the difference to the best peer, best first."""
+    """Mean regret at each budget, mean rank, the differences to the best at the last budget."""
     weights = draws(regrets.blocks)
     last = regrets.values[:, :, BUDGETS[-1] - 1]
     means = last.mean(axis=1)
     rank = ranks(last).mean(axis=1)
     order = np.argsort(means)
-    lines = _head("peer", *(f"regret at {n}" for n in BUDGETS), "rank at 100", "above the best")
+    above = [f"above the first at {n}" for n in BUDGETS]
+    lines = _head("peer", *(f"regret at {n}" for n in BUDGETS), "rank at 100", *above)
     for p in order:
         cells = [_mean(regrets.values[p, :, n - 1], weights) for n in BUDGETS]
-        gap = "-" if p == order[0] else _mean(last[p] - last[order[0]], weights, "+.3f")
-        lines.append(_row(regrets.peers[p], *cells, f"{rank[p]:.2f}", gap))
+        beyond = regrets.values[p] - regrets.values[order[0]]
+        gaps = [_mean(beyond[:, n - 1], weights, "+.3f") for n in BUDGETS]
+        gaps = ["-"] * len(BUDGETS) if p == order[0] else gaps
+        lines.append(_row(regrets.peers[p], *cells, f"{rank[p]:.2f}", *gaps))
     return "\n".join(lines)
 
 
