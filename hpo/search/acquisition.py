@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import log_ndtr
+from scipy.special import erfcx, ndtr
 
 from hpo.search.encoding import Encoding, Rows
 
@@ -39,22 +39,15 @@ def log_expected_improvement(mean: Rows, sd: Rows, best: Rows) -> Rows:
 def _log_h(z: Rows) -> Rows:
     """log(pdf(z) + z cdf(z)) of the standard normal."""
     out = np.empty_like(z)
-    high = z > -1
-    zh = z[high]
-    out[high] = np.log(_pdf(zh) + zh * np.exp(log_ndtr(zh)))
-    zl = z[~high]
-    # pdf(z) (1 + z cdf(z) / pdf(z)); for very small z that is pdf(z) / z^2.
-    log_pdf = -0.5 * zl * zl - 0.5 * math.log(2 * math.pi)
-    share = zl * np.exp(np.minimum(log_ndtr(zl) - log_pdf, 700))
-    far = zl < -1e3
-    share = np.where(far, 0, share)
-    rest = np.where(far, -2 * np.log(np.abs(zl)), np.log1p(np.maximum(share, -1 + 1e-12)))
-    out[~high] = log_pdf + rest
+    log_pdf = -0.5 * z * z - 0.5 * math.log(2 * math.pi)
+    near, far = z > -1, z < -1e3
+    out[near] = np.log(np.exp(log_pdf[near]) + z[near] * ndtr(z[near]))
+    between = ~near & ~far
+    # pdf(z) (1 + z cdf(z) / pdf(z)), where the ratio is erfcx; far away that is pdf(z) / z^2.
+    ratio = math.sqrt(math.pi / 2) * erfcx(-z[between] / math.sqrt(2))
+    out[between] = log_pdf[between] + np.log1p(z[between] * ratio)
+    out[far] = log_pdf[far] - 2 * np.log(-z[far])
     return out
-
-
-def _pdf(z: Rows) -> Rows:
-    return np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
 
 
 def maximize(
@@ -63,15 +56,13 @@ def maximize(
     start: Rows,
     anchors: Rows,
     rng: np.random.Generator,
-    lengths: Rows,
-) -> tuple[Rows, Rows]:
-    """Positions with large values, the largest first, and their values.
+) -> Rows:
+    """[K, P] positions with large values, the largest first.
 
     Args:
         value: [C, P] positions -> [C] values.
         start: [C, P] points all over the space.
         anchors: [A, P] the best points known, around which a finer search begins.
-        lengths: [P] how far a parameter can be moved before the surrogate changes.
     """
     p = start.shape[1]
     near = np.repeat(anchors, 150, axis=0)
@@ -92,8 +83,7 @@ def maximize(
         x = np.where(better[:, None], tried.reshape(len(x), N_MOVES, p)[np.arange(len(x)), best], x)
         v = np.maximum(v, found[np.arange(len(x)), best])
         scale *= 0.7
-    order = np.argsort(-v)
-    return x[order], v[order]
+    return x[np.argsort(-v)]
 
 
 def moved(x: Rows, scales: Rows, encoding: Encoding, rng: np.random.Generator) -> Rows:

@@ -16,7 +16,6 @@ scales' prior, wider with dimension: Hvarfner et al. 2024.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +27,12 @@ _SQRT5 = math.sqrt(5.0)
 _EPS = 1e-6
 
 
-@dataclass(frozen=True)
-class Prior:
-    """Normal priors of the logarithms: (mean, standard deviation)."""
-
-    amplitude: tuple[float, float] = (0.0, 1.0)
-    noise: tuple[float, float] = (-6.0, 2.0)
-    warp: tuple[float, float] = (0.0, 0.5)
-    # Hvarfner's is a density of the length scale, with its peak at exp(sqrt(2) - 3); one of the
-    # logarithm that has its peak there gives the same start, and as wide a choice.
-    length_sd: float = math.sqrt(3.0)
-    length_mean: float = math.sqrt(2.0) - 3.0
+AMPLITUDE, NOISE, WARP = (0.0, 1.0), (-6.0, 2.0), (0.0, 0.5)
+"""Normal priors of the logarithms: mean, standard deviation."""
+LENGTH = (math.sqrt(2.0) - 3.0, math.sqrt(3.0))
+"""The length scales', in one dimension.  Hvarfner's is a density of the length scale, with its peak
+at exp(sqrt(2) - 3); one of the logarithm with its peak there gives the same start, as wide."""
+_MAX_STEPS = 60
 
 
 class GaussianProcess:
@@ -47,40 +41,23 @@ class GaussianProcess:
     Args:
         groups: [F] group of each feature, 0 ... G-1.
         is_number: [F] features that are warped.
-        warp: whether inputs are warped at all.
     """
 
-    def __init__(
-        self,
-        groups: NDArray[np.int_],
-        is_number: NDArray[np.bool_],
-        *,
-        warp: bool = True,
-        prior: Prior | None = None,
-    ) -> None:
+    def __init__(self, groups: NDArray[np.int_], is_number: NDArray[np.bool_]) -> None:
         self.groups = groups
         self.n_groups = int(groups.max()) + 1
-        self.prior = prior or Prior()
-        self.warped = np.flatnonzero(is_number) if warp else np.array([], dtype=int)
+        self.warped = np.flatnonzero(is_number)
         self._mean, self._sd = self._priors()
         self.theta = self._mean.copy()
 
     def _priors(self) -> tuple[Array, Array]:
-        p, g, w = self.prior, self.n_groups, len(self.warped)
-        length = p.length_mean + 0.5 * math.log(g)
-        mean = [length] * g + [p.amplitude[0], p.noise[0]] + [p.warp[0]] * (2 * w)
-        sd = [p.length_sd] * g + [p.amplitude[1], p.noise[1]] + [p.warp[1]] * (2 * w)
-        return np.array(mean), np.array(sd)
+        g, w = self.n_groups, len(self.warped)
+        length = (LENGTH[0] + 0.5 * math.log(g), LENGTH[1])
+        priors = np.array([length] * g + [AMPLITUDE, NOISE] + [WARP] * (2 * w))
+        return priors[:, 0], priors[:, 1]
 
-    def fit(
-        self, z: Array, y: Array, extra_noise: Array | None = None, max_steps: int = 60
-    ) -> None:
-        """Fits to observations, from the present theta on.
-
-        Args:
-            extra_noise: [N] variances known beforehand, in y's unit squared.
-        """
-        extra = np.zeros(len(y)) if extra_noise is None else extra_noise
+    def fit(self, z: Array, y: Array) -> None:
+        """Fits to observations, from the present theta on."""
         bounds = list(zip(self._mean - 5 * self._sd, self._mean + 4 * self._sd, strict=True))
         g = self.n_groups
         bounds[g + 1] = (math.log(1e-8), 1.0)
@@ -92,23 +69,22 @@ class GaussianProcess:
             minimize(
                 self._loss,
                 start,
-                args=(z, y, extra),
+                args=(z, y),
                 jac=True,
                 method="L-BFGS-B",
                 bounds=bounds,
-                options={"maxiter": max_steps},
+                options={"maxiter": _MAX_STEPS},
             )
             for start in starts
         ]
         self.theta = min(fits, key=lambda fit: float(fit.fun)).x
-        self.condition(z, y, extra)
+        self.condition(z, y)
 
-    def condition(self, z: Array, y: Array, extra_noise: Array | None = None) -> None:
+    def condition(self, z: Array, y: Array) -> None:
         """Takes observations in, with theta as it is; y may be [N] or [N, M] for M fantasies."""
-        extra = np.zeros(len(z)) if extra_noise is None else extra_noise
         self.w = self._scale(self._warp(z)[0])
         k = self._kernel(self.w, self.w)
-        k[np.diag_indices_from(k)] += self.noise + extra + _EPS * self.amplitude
+        k[np.diag_indices_from(k)] += self.noise + _EPS * self.amplitude
         self.chol = cholesky(k, lower=True, check_finite=False)
         self.alpha = cho_solve((self.chol, True), y, check_finite=False)
 
@@ -170,7 +146,7 @@ class GaussianProcess:
         s = _SQRT5 * np.sqrt(_squared_distances(u, v))
         return self.amplitude * (1 + s + s * s / 3) * np.exp(-s)
 
-    def _loss(self, theta: Array, z: Array, y: Array, extra: Array) -> tuple[float, Array]:
+    def _loss(self, theta: Array, z: Array, y: Array) -> tuple[float, Array]:
         """Negative logarithm of the posterior density, and its gradient."""
         self.theta = theta
         g, n = self.n_groups, len(y)
@@ -180,7 +156,7 @@ class GaussianProcess:
         decay = self.amplitude * np.exp(-s)
         k = (1 + s + s * s / 3) * decay
         noisy = k.copy()
-        noisy[np.diag_indices(n)] += self.noise + extra + _EPS * self.amplitude
+        noisy[np.diag_indices(n)] += self.noise + _EPS * self.amplitude
         deviation = (theta - self._mean) / self._sd
         try:
             chol = cholesky(noisy, lower=True, check_finite=False)

@@ -48,7 +48,7 @@ class GPSampler(SpaceSampler):
         self.n_startup = n_startup_trials
         self._start = self._design(seed)
         self._gp: GaussianProcess | None = None
-        self._rows: dict[int, Rows | None] = {}  # of finished trials, by number
+        self._rows: dict[tuple[str, int], Rows | None] = {}  # of finished trials
 
     def __str__(self) -> str:
         return type(self).__name__
@@ -60,29 +60,26 @@ class GPSampler(SpaceSampler):
         middle = np.where(np.isnan(self.encoding.default), start[0], self.encoding.default)
         return np.concatenate([middle[None, :], start])
 
-    def _candidates(self, study: Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
+    def _drawn(self, study: Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
         if not self.encoding.columns:
             yield self.space.default()
             return
         with threadpool_limits(1):
             proposals = self._proposals(study, trial)
-        for x in proposals:
-            yield self.encoding.decode(x)
-        point = self.encoding.decode(proposals[0])
-        for n_changes in (1, 1, 1, 1, 2, 2, 2, 2):
-            for _ in range(5):
-                yield self._neighbour(study, trial, point, n_changes)
-        for _ in range(1000):
-            yield self.space.random(self._rng)
+        yield from map(self.encoding.decode, proposals)
 
     def _proposals(self, study: Study, trial: FrozenTrial) -> Rows:
         """[C, P] the best candidates, the first one first."""
         x, y, pending = self._observations(study, trial)
         n_asked = len(x) + len(pending)
         if n_asked < self.n_startup or len(np.unique(y)) < LEAST_VALUES:
-            rest = self._start[n_asked % len(self._start) :]
-            return rest if len(rest) else self._start
+            rest = self._start[n_asked:]  # what is beyond the start is as good at random
+            return rest if len(rest) else self._anywhere(1)
         return self._maximum(x, y, pending)
+
+    def _anywhere(self, n: int) -> Rows:
+        """[n, P] random points."""
+        return self.encoding.of_shares(self._rng.random((n, len(self.encoding.columns))))
 
     def _observations(self, study: Study, current: FrozenTrial) -> tuple[Rows, Rows, Rows]:
         """[N, P], [N] (smaller is better), [M, P]: what is known, and what is under way.
@@ -100,7 +97,7 @@ class GPSampler(SpaceSampler):
         values: list[float] = []
         pending: list[Rows] = []
         for trial in trials:
-            row = self._row(trial)
+            row = self._row(study, trial)
             if row is None:
                 continue
             if trial.state == TrialState.RUNNING:
@@ -117,16 +114,17 @@ class GPSampler(SpaceSampler):
         kept = _kept(y)
         return x[kept], y[kept], np.array(pending).reshape(-1, p)
 
-    def _row(self, trial: FrozenTrial) -> Rows | None:
+    def _row(self, study: Study, trial: FrozenTrial) -> Rows | None:
         """[P] positions of a trial, anything where it has none; None if it is of another space."""
-        if trial.number not in self._rows:
+        name = (study.study_name, trial.number)
+        if name not in self._rows:
             row = None
             if not self.space.validate(trial.params):
                 row = np.nan_to_num(self.encoding.encode(trial.params))
             if not trial.state.is_finished():
                 return row
-            self._rows[trial.number] = row
-        return self._rows[trial.number]
+            self._rows[name] = row
+        return self._rows[name]
 
     def _maximum(self, x: Rows, y: Rows, pending: Rows) -> Rows:
         values = warped(y)
@@ -151,9 +149,7 @@ class GPSampler(SpaceSampler):
             mean, sd = gp.predict(self.encoding.features(candidates))
             return log_expected_improvement(mean, sd, best)
 
-        start = self.encoding.of_shares(self._rng.random((N_START, x.shape[1])))
-        found, _ = maximize(value, self.encoding, start, x[order[:4]], self._rng, gp.lengths)
-        return found
+        return maximize(value, self.encoding, self._anywhere(N_START), x[order[:4]], self._rng)
 
 
 def _expected(trial: FrozenTrial, complete: list[FrozenTrial]) -> float | None:

@@ -247,16 +247,22 @@ class SpaceSampler(BaseSampler):
         return None if ahead.point is None else dict(ahead.point)
 
     def _candidates(self, study: Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
-        point = self._draw(study, trial)
-        yield point
-        for _ in range(self._n_retries):
-            yield self._draw(study, trial)
+        first: dict[str, Any] | None = None
+        for point in self._drawn(study, trial):
+            yield point
+            first = point if first is None else first
+        assert first is not None
         for n_changes in itertools.chain.from_iterable(
             itertools.repeat(n, N_NEIGHBOURS // 2) for n in (1, 2)
         ):
-            yield self._neighbour(study, trial, point, n_changes)
+            yield self._neighbour(study, trial, first, n_changes)
         for _ in range(N_RANDOM):
             yield self.space.random(self._rng)
+
+    def _drawn(self, study: Study, trial: FrozenTrial) -> Iterator[dict[str, Any]]:
+        """Proposals of the inner sampler, one at least."""
+        for _ in range(1 + self._n_retries):
+            yield self._draw(study, trial)
 
     def _draw(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         """What the inner sampler would have a trial of this study suggest."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from hpo.storage.attempts import (
     due,
     origin_of,
 )
+from hpo.storage.creation import ensure_study
 from hpo.storage.lock import engine_of, exclusive
 from hpo.storage.meta import META, StudyMeta, meta_of
 from hpo.storage.retry import Patience
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from hpo.storage.lease import Lease
     from hpo.storage.rows import End
 
-__all__ = ["Asked", "Ledger", "StudyMeta", "ensure_study"]
+__all__ = ["Asked", "Ledger", "StudyMeta"]
 
 
 @dataclass(frozen=True)
@@ -460,35 +460,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return value
-
-
-def ensure_study(
-    storage: BaseStorage, name: str, meta: StudyMeta, patience: Patience | None = None
-) -> int:
-    """Creates the study as `meta` says, unless it exists.
-
-    Returns:
-        Its id in the storage.
-    Raises:
-        SpecError: a study of that name is empty and was made by something else, the other way.
-    """
-    import optuna
-
-    patience = patience or Patience()
-    with exclusive(engine_of(storage), "new studies"):
-        study = patience(
-            lambda: optuna.create_study(
-                storage=storage, study_name=name, direction=meta.direction, load_if_exists=True
-            )
-        )
-        if META not in study.user_attrs and not study.get_trials(deepcopy=False):
-            if study.direction.name.lower() != meta.direction:
-                raise SpecError(
-                    f"study {name!r}: direction was {study.direction.name.lower()!r}, "
-                    f"is {meta.direction!r}: give --name another"
-                )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # experimental, and only a label for the dashboard
-                patience(lambda: study.set_metric_names([meta.metric]))
-            patience(lambda: study.set_user_attr(META, meta.to_json()))
-    return study._study_id

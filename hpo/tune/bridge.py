@@ -12,7 +12,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from hpo.training import checkpoint
 from hpo.training.session import Job
 from hpo.tune.limits import Limits
 from hpo.tune.report import REPORT
+from hpo.tune.running import Running, attrs_of
 
 LOOK_S = 5.0
 _LAST_WAIT_S = 15
@@ -40,29 +41,6 @@ class Observer(Protocol):
     def trial_reported(self, number: int) -> None: ...
 
     def trial_ended(self, number: int) -> None: ...
-
-
-@dataclass
-class Running:
-    """A trial under way, or paused.
-
-    Attributes:
-        started: by `time.monotonic()`, the last time.
-        n_told: epochs that were told before it was paused.
-        spent_s: seconds that these took.
-    """
-
-    asked: Asked
-    alone: bool
-    checkpoint: Path | None
-    started: float
-    n_told: int = 0
-    spent_s: float = 0.0
-
-    @property
-    def number(self) -> int:
-        """The ledger's, whatever Tune calls it."""
-        return self.asked.number
 
 
 class Bridge:
@@ -314,7 +292,7 @@ class Bridge:
                     self.ledger.report(number, epoch, metrics.get(metric), prune=False)
             stop = self.ledger.report(number, report["epoch"], report["metrics"].get(metric))
         except TrialError as error:
-            self.ledger.fail(number, str(error), None, _attrs(report, trial))
+            self.ledger.fail(number, str(error), None, attrs_of(report, trial))
             return True
         if stop:
             (self.pausing if self._can_pause(trial, report) else self.pruned).add(number)
@@ -331,7 +309,7 @@ class Bridge:
 
     def _pause(self, trial: Running, report: dict[str, Any]) -> None:
         self.pausing.remove(trial.number)
-        attrs = _attrs(report, trial)
+        attrs = attrs_of(report, trial)
         trial.n_told = report["epoch"]
         trial.spent_s += report["duration_s"]
         self.ledger.pause(trial.number, trial.n_told, attrs)
@@ -382,7 +360,7 @@ class Bridge:
 
     def _tell(self, trial: Running, report: dict[str, Any]) -> bool:
         """Ends the trial as the worker says; False if it was stopped before it said anything."""
-        number, attrs = trial.number, _attrs(report, trial)
+        number, attrs = trial.number, attrs_of(report, trial)
         if "error" in report:
             kind: FailKind = report["kind"]
             self.ledger.fail(number, report["error"], report["traceback"], attrs, kind=kind)
@@ -410,17 +388,3 @@ class Bridge:
 def _remove(folder: Path | None) -> None:
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _attrs(report: dict[str, Any], trial: Running) -> dict[str, Any]:
-    metrics = report.get("best") or report["metrics"]
-    run = {
-        "proposed_s": round(trial.asked.proposed_s, 4),
-        "duration_s": round(trial.spent_s + report["duration_s"], 3),
-        "worker": report["worker"],
-        "device": report["device"],
-        "epochs": report["epoch"],
-    }
-    if "best_epoch" in report:
-        run["best_epoch"] = report["best_epoch"]
-    return {"metrics": metrics, "run": run} if metrics else {"run": run}

@@ -16,9 +16,10 @@ from typing import Any
 
 from hpo.errors import HpoError, SpecError
 from hpo.search import make_pruner, make_sampler
+from hpo.storage.creation import ensure_study
 from hpo.storage.known import KnownTrainings
 from hpo.storage.lease import Driver, Lease
-from hpo.storage.ledger import Ledger, StudyMeta, ensure_study
+from hpo.storage.ledger import Ledger, StudyMeta
 from hpo.study import ResolvedStudy, StudySpec
 from hpo.training.session import Job
 from hpo.tune.bridge import Bridge, Observer

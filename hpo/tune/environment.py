@@ -271,7 +271,10 @@ def _no_api_server() -> Iterator[None]:
     leaves it listening."""
     from ray._private import services
 
-    start_api_server = services.start_api_server
+    start_api_server = getattr(services, "start_api_server", None)
+    if start_api_server is None:  # another Ray, which starts it in another way
+        yield
+        return
     services.start_api_server = lambda *args, **options: (None, None)
     try:
         yield
