@@ -26,8 +26,8 @@ from typing import Any
 
 from hpo import Choice, Float, Int, Space
 from hpo.search import make_pruner, make_sampler
-from hpo.storage.lease import Lease
 from hpo.storage.creation import ensure_study
+from hpo.storage.lease import Lease
 from hpo.storage.ledger import Ledger, StudyMeta
 from hpo.storage.sql import open_storage
 

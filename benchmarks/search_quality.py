@@ -7,9 +7,9 @@
     python benchmarks/search_quality.py forget PEER
 
 Runs are kept in benchmarks/search_quality/, a file a peer: `run` makes only those that are missing,
-and goes on where it was interrupted.  The problems need `pip install
-'hpo-torch[benchmarks]'`, other libraries their own packages, each in a virtual environment of its own
-if need be: `run` there, `table` and `picture` here.
+and goes on where it was interrupted.  The problems need `pip install 'hpo-torch[benchmarks]'`,
+other libraries their own packages, each in a virtual environment if need be: `run` there,
+`table` and `picture` here.
 """
 
 from __future__ import annotations
