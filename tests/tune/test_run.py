@@ -167,8 +167,9 @@ def test_odd_folders_do_no_harm(tmp_path: Path) -> None:
     spaced = tmp_path / "an environment with spaces"  # Ray starts workers through a shell
     spaced.symlink_to(sys.prefix)
     script = [str(spaced / "bin" / "python"), str(spaced / "bin" / "hpo")]
+    budget = ["--n-trials", "3", "--pruner", "none", "--no-retrain"]
     done = subprocess.run(
-        [*script, "run", "--model", "./toy.py:train", "--n-trials", "3", "--no-retrain"],
+        [*script, "run", "--model", "./toy.py:train", *budget],
         cwd=tmp_path,
         env=environment(),
         capture_output=True,
