@@ -1,9 +1,9 @@
 """AutoSampler: for whoever names no sampler.  Another one proposes; which, and why, is said.
 
-The choice rests on `benchmarks/search_quality.py`: up to 100 trials no sampler is certainly better
-than `gp` on any kind of space, and on mixed, tabular and conditional ones `gp` is certainly better
-than `tpe` early on.  What speaks against it is its price: some 40 to 100 ms a proposal, and that
-it learns from 250 trials at most.
+The choice rests on `benchmarks/search_quality.py`: up to 100 trials none of the samplers here is
+certainly better than `gp` on any kind of space, and `gp` is certainly better than `tpe` in the
+first 60 trials of mixed and tabular ones.  Against it speaks its price, 40 ms of a core a proposal
+in a study of 100 trials and more in a longer one, and that it learns from 250 trials at most.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 CHOICES = "hpo:sampler-choices"
 """Study attribute: a list of {"from_trial", "sampler", "reason"}, one for each change."""
 MAX_GP_TRIALS = 1000
-"""Ended trials after which `gp` is left."""
+"""Ended trials after which `gp` is left: four times what it learns from.  No run on record is as
+long, so this bounds its price and is no measured optimum."""
 SHORT_S = 0.1
-"""Seconds a proposal may take at most without holding up training; `gp` takes up to that."""
+"""Seconds of training, by worker, for each proposal: below that `gp` keeps workers waiting."""
 N_TIMED = 10
-"""Trials whose durations count: those that ended first, so that the answer stays the same, in a
-study that goes on too, once it is known."""
+"""Trials whose durations count: those that ended first, so that the answer, once it is known, stays
+the same, in later runs and for other drivers too."""
 
 _log = logging.getLogger("hpo.search")
 
@@ -50,7 +51,7 @@ class Facts:
         n_ended: COMPLETE and PRUNED trials that there are.
         trial_s: median seconds of training, of the first that ended; None: not known yet.
         n_concurrent: trials that run at once.
-        short_s: seconds of training for each proposal, below which `gp` holds it up.
+        short_s: see `SHORT_S`; 0: trials are never too short.
     """
 
     kind: str
@@ -75,6 +76,9 @@ class Chosen:
 
 def choose_sampler(facts: Facts) -> Chosen:
     """The sampler that is to make the next proposal.
+
+    A finite space needs no grid: every sampler here tries each point once and then ends, and `gp`
+    has the good ones early, should the search be stopped before.
 
     >>> print(choose_sampler(Facts("mixed", n_trials=40)))
     gp: few, costly trials of a mixed space
@@ -140,7 +144,7 @@ class AutoSampler(SpaceSampler):
     Args:
         start: what the others start from.
         factories: these, by the names that `choose_sampler` gives.
-        short_s: as in `Facts`; 0: trials are never too short.
+        short_s: as in `Facts`.
     """
 
     def __init__(
