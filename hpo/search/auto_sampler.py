@@ -208,7 +208,7 @@ class AutoSampler(SpaceSampler):
             choice = {"from_trial": trial.number, **asdict(chosen)}
             storage.set_study_user_attr(study_id, CHOICES, [*before, choice])
         if study.study_name in self._said:
-            _log.warning("from trial %d on by %s", trial.number, chosen)
+            _log.warning("auto: from trial %d on %s", trial.number, chosen)
         self._said[study.study_name] = chosen.sampler
 
 

@@ -130,7 +130,7 @@ def test_short_trials_change_the_sampler_once_and_for_all(
         assert not caplog.records
         tell(study, 2)
     assert len(caplog.records) == 1
-    assert f"from trial {N_TIMED} on by tpe: trials take" in caplog.records[0].getMessage()
+    assert f"auto: from trial {N_TIMED} on tpe: trials take" in caplog.records[0].getMessage()
     choices = study.user_attrs[CHOICES]
     assert [(c["from_trial"], c["sampler"]) for c in choices] == [(0, "gp"), (N_TIMED, "tpe")]
     assert choices_text(choices).startswith(
