@@ -39,7 +39,7 @@ def summarize(
         "metric": study.model.objective.metric,
         "direction": study.model.objective.direction,
         "sampler": study.spec.sampler,
-        "sampler_choices": ledger.attr(CHOICES) or [],
+        "sampler_choices": (ledger.attr(CHOICES) or []) if study.spec.sampler == "auto" else [],
         "storage": redact(url),
         "interrupted": end is not None and end.signal is not None,
         "search_s": round(end.duration_s, 1) if end else None,
