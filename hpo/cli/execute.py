@@ -167,9 +167,11 @@ def _announce(study: ResolvedStudy, ledger: Ledger, url: str, console: Console) 
         n = study.n_trials or study.spec.total_trials
         budget = f"{n} trials" if study.n_trials else f"{n} trials in all"
     limit = f", {study.timeout:g} s" if study.timeout else ""
+    chosen = getattr(ledger.study.sampler, "chosen", None)
+    why = f"auto chose {_safe(str(chosen(ledger.study)))}\n" if chosen else ""
     console.print(
         f"[bold]{_safe(study.name)}[/bold]: {_safe(study.ref.name)} on {_safe(study.data)}, "
-        f"{study.spec.sampler}, {study.epochs} epochs, {budget}{limit}{more}\n"
+        f"{study.spec.sampler}, {study.epochs} epochs, {budget}{limit}{more}\n{why}"
         f"[dim]storage {_safe(redact(url))}[/dim]",
         highlight=False,
         soft_wrap=True,

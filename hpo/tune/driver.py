@@ -23,7 +23,14 @@ from hpo.storage.ledger import Ledger, StudyMeta
 from hpo.study import ResolvedStudy, StudySpec
 from hpo.training.session import Job
 from hpo.tune.bridge import Bridge, Observer
-from hpo.tune.environment import Resources, ray_problem, resources_now
+from hpo.tune.environment import (
+    Resources,
+    local_cpus,
+    local_gpus,
+    plan_resources,
+    ray_problem,
+    resources_now,
+)
 from hpo.tune.limits import Limits, fair_share
 from hpo.tune.stop import Stop
 
@@ -73,7 +80,12 @@ def drive(
         # Drivers that begin at the same moment are not to draw the same points.
         offset = int(lease.run, 16) % 2**31 if spec.join else 0
         return make_sampler(
-            spec.sampler, study.space, spec.seed, n_trials=budget, n_trials_done=n_done + offset
+            spec.sampler,
+            study.space,
+            spec.seed,
+            n_trials=budget,
+            n_trials_done=n_done + offset,
+            n_concurrent=_n_concurrent(spec),
         )
 
     pruner = make_pruner(spec.pruner, epochs=study.epochs, n_trials=budget)
@@ -82,6 +94,13 @@ def drive(
         ledger = Ledger.create_or_open(storage, study.name, meta, sampler, pruner, lease=lease)
         ledger.reconcile()
         yield ledger
+
+
+def _n_concurrent(spec: StudySpec) -> int:
+    """Trials at once, as far as that is known before Ray runs."""
+    if spec.ray_address is not None:
+        return spec.max_concurrent or 1
+    return plan_resources(spec, local_cpus(), local_gpus()).max_concurrent
 
 
 def n_trials_left(study: ResolvedStudy, ledger: Ledger) -> int | None:
@@ -108,6 +127,8 @@ def search(
     Args:
         known: trainings of other studies; a trial that would repeat one is told its outcome.
     """
+    from hpo.search.auto_sampler import AutoSampler
+
     started = time.monotonic()
     spec = study.spec
     stop = stop or Stop()
@@ -134,6 +155,8 @@ def search(
         stop.force(1)
 
     bridge.broken, bridge.give_up = ray_problem, give_up
+    if isinstance(sampler := ledger.study.sampler, AutoSampler):
+        sampler.n_concurrent = resources.max_concurrent
     if known is not None:
         bridge.known = known.find
     if spec.ray_address is not None:  # nodes come and go
