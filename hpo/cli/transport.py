@@ -70,9 +70,6 @@ def import_study(
     [dim]hpo import-study cnn-tpe.jsonl
     hpo import-study optuna.db --study old --name new --storage postgresql://me@db/hpo[/dim]
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from hpo.errors import StorageError
     from hpo.storage.sql import open_storage, resolve_url
     from hpo.storage.study_file import read_file
     from hpo.storage.whole import write_study
@@ -86,11 +83,7 @@ def import_study(
     found = _pointed(found, model, data)
     n_running = sum(trial.state.name == "RUNNING" for trial in found.trials)
     opened = open_storage(url, create=True)
-    try:
-        write_study(opened, found.ended())
-    except SQLAlchemyError as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
-        raise StorageError(f"storage: cannot write the study: {reason}") from None
+    write_study(opened, found.ended())
     ended = f", {n_running} of them cut off" if n_running else ""
     print(f"Imported {found.name}: {_size(found)}{ended}. {_next(found)}")
 
@@ -104,7 +97,9 @@ def _pointed(found: WholeStudy, model: str | None, data: str | None) -> WholeStu
         return found
     meta = found.user_attrs.get(META)
     if not isinstance(meta, dict):
-        raise SpecError(f"model: {found.name!r} was not made by `hpo run`: leave out --model, --data")
+        raise SpecError(
+            f"model: {found.name!r} was not made by `hpo run`: leave out --model, --data"
+        )
     ref = find_model(model if model is not None else str(meta["model"]))
     resolved = None if data is None else find_data(load_model(ref), data)
     return found.pointing_to(model=ref.name if model else None, data=resolved)

@@ -159,10 +159,14 @@ class _Lines:
         return self._checked(1, facts, _Header)
 
     def trial(self, number: int, raw: bytes, n_directions: int) -> FrozenTrial:
-        facts = self._facts(number, raw, "is no JSON: the file is damaged or cut off: copy it again")
+        facts = self._facts(
+            number, raw, "is no JSON: the file is damaged or cut off: copy it again"
+        )
         line = self._checked(number, facts, _Trial)
         if line.number != number - 2:
-            raise self.wrong(number, f"trial {line.number} where {number - 2} should be: restore it")
+            raise self.wrong(
+                number, f"trial {line.number} where {number - 2} should be: restore it"
+            )
         if line.values is not None and len(line.values) != n_directions:
             raise self.wrong(
                 number, f"values: {len(line.values)} for {n_directions} directions: restore them"

@@ -112,7 +112,8 @@ def _read_database(storage: BaseStorage, path: Path, name: str | None) -> WholeS
         raise SpecError(f"file: {str(path)!r} holds no study: choose another file")
     if name is None and len(names) > 1:
         raise SpecError(
-            f"study: {str(path)!r} holds {len(names)}: name one with --study: {', '.join(names[:10])}"
+            f"study: {str(path)!r} holds {len(names)}: name one with --study, "
+            f"of {', '.join(names[:10])}"
         )
     study = read_study(storage, name or names[0])
     numbers = [trial.number for trial in study.trials]

@@ -15,9 +15,9 @@ from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from hpo.errors import SpecError
+from hpo.errors import SpecError, StorageError
 from hpo.storage.attempts import KIND, PAUSED, REASON
 from hpo.storage.lock import engine_of, exclusive
 from hpo.storage.meta import META
@@ -117,6 +117,7 @@ def write_study(storage: BaseStorage, study: WholeStudy) -> None:
 
     Raises:
         SpecError: there is one of that name.
+        StorageError: the database refuses it.
     """
     engine = engine_of(storage)
     refusal = SpecError(
@@ -134,6 +135,9 @@ def write_study(storage: BaseStorage, study: WholeStudy) -> None:
             _write_parts(connection, int(key[0]), study)
     except IntegrityError:  # plain Optuna made it in this moment
         raise refusal from None
+    except SQLAlchemyError as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+        raise StorageError(f"storage: cannot write study {study.name!r}: {reason}") from None
 
 
 def _write_parts(connection: Connection, study_id: int, study: WholeStudy) -> None:
@@ -165,10 +169,12 @@ def _write_parts(connection: Connection, study_id: int, study: WholeStudy) -> No
             for trial in study.trials
         ],
     )
-    ids = dict(
+    ids: dict[int, int] = dict(
         connection.execute(
             select(trials.c.number, trials.c.trial_id).where(trials.c.study_id == study_id)
-        ).tuples().all()
+        )
+        .tuples()
+        .all()
     )
     for table, rows in _trial_rows(study.trials, ids):
         insert_rows(connection, table, rows)
@@ -185,17 +191,17 @@ def _trial_rows(
         of_trial = {"trial_id": ids[trial.number]}
         for name, value in trial.params.items():
             distribution = trial.distributions[name]
-            row = {"param_name": name, "param_value": internal(distribution, value)}
+            param = {"param_name": name, "param_value": internal(distribution, value)}
             params.append(
-                {**of_trial, **row, "distribution_json": distribution_to_json(distribution)}
+                {**of_trial, **param, "distribution_json": distribution_to_json(distribution)}
             )
         for objective, value in enumerate(trial.values or ()):
-            kept = dict(zip(("value", "value_type"), stored(value), strict=True))
-            values.append({**of_trial, "objective": objective, **kept})
+            kept, kind = stored(value)
+            values.append({**of_trial, "objective": objective, "value": kept, "value_type": kind})
         for step, value in trial.intermediate_values.items():
-            names = ("intermediate_value", "intermediate_value_type")
-            kept = dict(zip(names, stored_step(value), strict=True))
-            steps.append({**of_trial, "step": step, **kept})
+            of_step, of_kind = stored_step(value)
+            row = {"intermediate_value": of_step, "intermediate_value_type": of_kind}
+            steps.append({**of_trial, "step": step, **row})
         user += attribute_rows(of_trial, trial.user_attrs)
         system += attribute_rows(of_trial, trial.system_attrs)
     tables: tuple[Any, ...] = (
