@@ -13,8 +13,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from hpo.errors import HpoError, SpecError, StorageError
 from hpo.storage.lock import engine_of
 from hpo.storage.portable import from_lines, to_lines
@@ -135,15 +133,22 @@ def _copy(path: Path) -> Iterator[BaseStorage]:
                 closing(sqlite3.connect(copied)) as new,
             ):
                 old.backup(new)
+                (verdict,) = new.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
             yield _opened(url)
-        except (sqlite3.Error, SQLAlchemyError) as error:
-            reason = getattr(error, "orig", None) or error
-            raise SpecError(
-                f"file: {str(path)!r} is a damaged database: {reason}: copy it again"
-            ) from None
+        except SpecError:
+            raise
         except StorageError as error:
             text = str(error).removeprefix("storage: ").replace(url, repr(str(path)))
             raise SpecError(f"file: {text}") from None
+        except Exception as error:  # of SQLite, SQLAlchemy, Alembic or Optuna: about the file
+            cause = error.__cause__ or error
+            reason = " ".join(str(getattr(cause, "orig", None) or cause).split())[:200]
+            raise SpecError(
+                f"file: {str(path)!r} cannot be read as Optuna's database: {reason}: copy it "
+                "again, or export it with the version that wrote it"
+            ) from None
 
 
 def _opened(url: str) -> BaseStorage:
