@@ -83,7 +83,7 @@ CASES: dict[str, tuple[list[str], str]] = {
     "status without storage": (["status", "cnn-tpe"], "no"),
     "resume without storage": (["resume", "cnn-tpe"], "no"),
     "rerun without storage": (["rerun", "cnn-tpe", "0"], "no studies yet"),
-    "rerun of no number": (["rerun", "cnn-tpe", "best"], "best"),
+    "rerun of no number": (["rerun", "cnn-tpe", "best"], "trial"),
     "export without storage": (["export-study", "cnn-tpe"], "no studies yet"),
     "export into another form": (["export-study", "cnn-tpe", "--to", "x.csv"], ".jsonl"),
     "import of nothing": (["import-study", "x.jsonl"], "x.jsonl"),

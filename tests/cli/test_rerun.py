@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.tune.test_run import hpo, ledger
+from tests.tune.test_run import HPO, environment, hpo, ledger
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -42,11 +43,6 @@ def test_two_workers_come_to_the_same_bits_here_and_where_the_study_was_carried(
     assert found["same"] is True and found["differences"] == found["metrics"] == []
     assert found["steps"] == {"what": "steps", "then": 3, "now": 3}
     assert (here / "hpo.db").read_bytes() == before
-
-    ledger(here, "s")
-    import subprocess
-
-    from tests.tune.test_run import HPO, environment
 
     for arguments, folder in (
         (["export-study", "s"], here),
