@@ -7,6 +7,7 @@ its metrics.  What all models share (device, precision, schedule, seeds, early s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
@@ -55,6 +56,20 @@ class Data:
     val: Split
     test: Split | None
     info: Mapping[str, Any] = field(default_factory=dict)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the training and validation rows as they are, 16 hex digits."""
+        import hashlib
+
+        import torch
+
+        found = hashlib.blake2b(digest_size=8)
+        for column in (*self.train, *self.val):
+            found.update(f"{column.dtype} {tuple(column.shape)}".encode())
+            rows = column.detach().cpu().contiguous().reshape(-1)
+            found.update(rows.view(torch.uint8).numpy().data)
+        return found.hexdigest()
 
     def for_search(self) -> Data:
         """The same data without its test split: what a search may see."""

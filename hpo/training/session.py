@@ -6,6 +6,9 @@ A worker sees `start`, `step` (one epoch) and `stop`; a class `Model` runs in th
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import platform
 import queue
 import threading
 import time
@@ -39,6 +42,7 @@ class Job:
         checkpoint_s: seconds between two checkpoints, at least.
         checkpoint_at: epochs after which one is left in any case: the trial may be paused there.
         workers: that train it together.
+        stop_after: epochs after which a plain job leaves it as it is; None: at its end.
     """
 
     ref: ModelRef
@@ -52,6 +56,7 @@ class Job:
     checkpoint_s: float = 30.0
     checkpoint_at: tuple[int, ...] = ()
     workers: int = 1
+    stop_after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class Session(Protocol):
 
     history: list[Metrics]
     """Metrics of the epochs done, those before a restored checkpoint included."""
+    data_digest: str | None
+    """Of the training and validation rows; None: the model brings data that is not seen."""
 
     @property
     def best_epoch(self) -> int:
@@ -103,6 +110,24 @@ def pick_device() -> str:
     return "cpu"
 
 
+@functools.cache
+def machine(device: str) -> str:
+    """What computes here: numbers may differ in their last bits on another one."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {_processor()}"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or "unknown"
+
+
 def start(job: Job, device: str | None = None) -> Session:
     """Begins a training in this process; data and model code are loaded once per process.
 
@@ -122,12 +147,16 @@ class ModelSession:
 
     def __init__(self, model: Model, job: Job, device: str) -> None:
         from hpo.training.loop import Training, TrainSettings
+        from hpo.training.seeds import seed_all
 
+        # Data that draws from a global generator is the same in every worker.
+        seed_all(SPLIT_SEED)
         data = load_data(model, job.data, SPLIT_SEED)
         if data is None:
             raise SpecError(
                 f"data: {job.ref.name!r} names no datasets and its data() gives none: use --data"
             )
+        self.data_digest: str | None = data.digest
         self.test_split = data.test if job.purpose == "retrain" else None
         data = data.for_retraining() if job.purpose == "retrain" else data.for_search()
         settings = TrainSettings(epochs=job.epochs, seed=job.seed, device=device, **job.settings)
@@ -212,8 +241,11 @@ class FunctionSession:
     def __init__(self, model: FunctionModel, job: Job, device: str) -> None:
         import torch
 
+        from hpo.training.seeds import seed_all
+
         torch.set_num_threads(1)
-        torch.manual_seed(job.seed)
+        seed_all(job.seed)
+        self.data_digest: str | None = None
         self.params: Params = dict(job.params)
         self.seed = job.seed
         self.epochs = job.epochs

@@ -23,6 +23,7 @@ from hpo.storage.ledger import Ledger, StudyMeta
 from hpo.study import ResolvedStudy, StudySpec
 from hpo.training.session import Job
 from hpo.tune.bridge import Bridge, Observer
+from hpo.tune.circumstances import NAMED, PREFIX, circumstances, digest
 from hpo.tune.environment import (
     Resources,
     local_cpus,
@@ -142,7 +143,7 @@ def search(
         max_concurrent=resources.max_concurrent,
         deadline=None if study.timeout is None else started + study.timeout,
         first=_first(study, ledger),
-        origin=_origin(study),
+        origin=_origin(study, ledger, resources),
         folder=os.getcwd(),
         observer=observer,
         max_retries=spec.max_retries,
@@ -224,10 +225,16 @@ def _first(study: ResolvedStudy, ledger: Ledger) -> dict[str, Any] | None:
     return default
 
 
-def _origin(study: ResolvedStudy) -> dict[str, Any]:
+def _origin(study: ResolvedStudy, ledger: Ledger, resources: Resources) -> dict[str, Any]:
+    """What each trial says of where it comes from."""
     packages = ("torch", "optuna", "ray", "hpo-torch")
+    facts = circumstances(study, resources.gpus_per_trial)
+    named = digest(facts)
+    if ledger.attr(f"{PREFIX}{named}") is None:
+        ledger.set_attr(f"{PREFIX}{named}", facts)
     return {
         "seed": study.spec.seed,
+        NAMED: named,
         "space": study.space.fingerprint(),
         "versions": {name: version(name) for name in packages},
     }
