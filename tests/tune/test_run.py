@@ -179,7 +179,7 @@ def test_odd_folders_do_no_harm(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert ledger(tmp_path, "toy-train-auto").counts() == {"COMPLETE": 3}
     # Who names no sampler is told which one there is, and why.
-    said = "auto chose gp: few, costly trials of a mixed space"
+    said = "auto chose gp: few, costly trials of a continuous space"
     assert said in done.stderr and said in done.stdout
     assert said in (tmp_path / "hpo-runs/toy-train-auto/report.html").read_text()
 
