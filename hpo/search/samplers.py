@@ -12,6 +12,7 @@ from hpo.errors import SpecError
 from hpo.search.choose import at_least, choose
 
 if TYPE_CHECKING:
+    from hpo.search.prior import Prior
     from hpo.search.space_sampler import SpaceSampler
     from hpo.space import Space
 
@@ -186,6 +187,7 @@ def make_sampler(
     *,
     n_trials: int | None = None,
     n_trials_done: int = 0,
+    prior: Prior | None = None,
     **options: Any,
 ) -> SpaceSampler:
     """A sampler for `optuna.create_study(sampler=...)` whose proposals are points of the space.
@@ -196,6 +198,7 @@ def make_sampler(
         seed: the same seed and the same results give the same proposals; None: a random one.
         n_trials: how many trials are planned, if that is known: it sizes the random start.
         n_trials_done: trials that the study has already; makes a later run draw other points.
+        prior: earlier studies, whose best configurations are proposed at first.
         options: the sampler's own, for example `base_estimator="ET"` for skopt.
     Raises:
         SpecError: unknown name or option, a bad value, a grid over a continuous parameter.
@@ -203,8 +206,13 @@ def make_sampler(
     factory = choose("sampler", name, SAMPLERS, options)
     seed = secrets.randbits(32) if seed is None else at_least(0, "seed", seed)
     n_startup = 10 if n_trials is None else min(10, max(4, n_trials // 4))
-    start = Start(space, seed % 2**32, _run_seed(seed, n_trials_done), n_startup)
-    return factory(start, **options)
+    # What an earlier study with this seed drew is not to be drawn again.
+    n_drawn = n_trials_done + (0 if prior is None else prior.n_trials)
+    start = Start(space, seed % 2**32, _run_seed(seed, n_drawn), n_startup)
+    sampler = factory(start, **options)
+    if prior is not None:
+        sampler.start_from(prior)
+    return sampler
 
 
 def _run_seed(seed: int, n_trials_done: int) -> int:
