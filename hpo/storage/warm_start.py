@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,6 @@ WARM_START = "hpo:warm_start"
 ALL = "all"
 """Instead of a name: every earlier study of the model that has something to say."""
 
-_log = logging.getLogger("hpo.storage")
-
 
 @dataclass(frozen=True)
 class WarmStart:
@@ -31,10 +28,12 @@ class WarmStart:
     Attributes:
         sources: their COMPLETE trials.
         record: what the study is to remember of them; of those too that are gone by now.
+        notices: what was done without, a line each.
     """
 
     sources: tuple[Source, ...]
     record: list[dict[str, Any]]
+    notices: list[str]
 
 
 def warm_start(storage: BaseStorage, name: str, meta: StudyMeta, asked: Sequence[str]) -> WarmStart:
@@ -55,6 +54,7 @@ def warm_start(storage: BaseStorage, name: str, meta: StudyMeta, asked: Sequence
     named = dict.fromkeys([*before, *(one for one in asked if one != ALL)])
     found: dict[str, Source] = {}
     problems: list[str] = []
+    notices: list[str] = []
     for one in named:
         source = _source(storage, one, name, meta)
         if isinstance(source, Source):
@@ -62,21 +62,22 @@ def warm_start(storage: BaseStorage, name: str, meta: StudyMeta, asked: Sequence
         elif one not in before:
             problems += source
         else:
-            _log.warning("%s: goes on without it", "; ".join(source))
+            notices.append(f"it was started from {one!r}, which cannot be read any more: goes on")
     if problems:
         raise SpecError(problems)
     if ALL in asked:
         latest = sorted(there.values(), key=lambda study: study._study_id, reverse=True)
         for study in latest:
-            alike = (study.user_attrs.get(META) or {}).get("model") == meta.model
+            stored = study.user_attrs.get(META)
+            alike = isinstance(stored, dict) and stored.get("model") == meta.model
             if alike and study.study_name not in (name, *named):
                 source = _source(storage, study.study_name, name, meta)
                 if isinstance(source, Source):
                     found[study.study_name] = source
         if not found:
-            _log.warning("warm_start: no earlier study of %r here: starts cold", meta.model)
+            notices.append(f"no earlier study of {meta.model!r} to start from: starts cold")
     record = {one: _entry(source) for one, source in found.items()}
-    return WarmStart(tuple(found.values()), list({**before, **record}.values()))
+    return WarmStart(tuple(found.values()), list({**before, **record}.values()), notices)
 
 
 def started_from(attributes: Any) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from hpo.storage.creation import ensure_study
 from hpo.storage.known import KnownTrainings
 from hpo.storage.lease import Driver, Lease
 from hpo.storage.ledger import Ledger, StudyMeta
+from hpo.storage.retry import Patience
 from hpo.storage.warm_start import WARM_START, warm_start
 from hpo.study import ResolvedStudy, StudySpec
 from hpo.training.session import Job
@@ -59,7 +60,9 @@ def drive(
     """
     spec = study.spec
     meta = meta_for(study)
-    start = warm_start(storage, study.name, meta, spec.warm_start)
+    start = Patience()(lambda: warm_start(storage, study.name, meta, spec.warm_start))
+    for notice in start.notices:
+        _log.warning("%s: %s", study.name, notice)
     prior = Prior(study.space, start.sources) if start.sources else None
     budget = spec.total_trials or study.n_trials
 
