@@ -69,9 +69,15 @@ def test_a_few_good_and_different_ones_are_offered_in_turns() -> None:
     found = [study.trials[number] for number in numbers]
     assert all(trial.value is not None and trial.value <= ranked[8] for trial in found)
     assert len({SPACE.key(trial.params) for trial in found}) == MOST_OFFERED
-    spread = max(t.params["a"] for t in found) - min(t.params["a"] for t in found)
-    close = sorted(source.trials, key=lambda trial: trial.loss)[:MOST_OFFERED]
-    assert spread >= max(t.params["a"] for t in close) - min(t.params["a"] for t in close)
+
+
+def test_a_good_one_far_away_comes_before_neighbours_of_the_best() -> None:
+    here = [{"a": 0.3 + 0.001 * i, "n": 20, "kind": "x"} for i in range(7)]
+    far = {"a": 0.9, "n": 3, "kind": "x"}
+    rest = [{"a": 0.01 * i, "n": 10, "kind": "x"} for i in range(32)]
+    trials = [Earlier(i, p, 0.01 * i) for i, p in enumerate([*here, far, *rest])]
+    prior = Prior(SPACE, [Source("old", "d", tuple(trials))])
+    assert [c.number for c in prior.best[:2]] == [0, 7]
 
 
 @pytest.mark.parametrize("sign", [1, -1])
