@@ -61,6 +61,7 @@ class StudySpec(BaseModel):
     epochs: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
     default_first: bool = True
+    warm_start: tuple[str, ...] = ()
     set: dict[str, str] = Field(default_factory=dict)
 
     cpus_per_trial: float = Field(default=1, gt=0, allow_inf_nan=False)
@@ -95,6 +96,14 @@ class StudySpec(BaseModel):
         if not isinstance(value, Mapping):
             return value
         return {str(key): _as_setting(item) for key, item in value.items()}
+
+    @field_validator("warm_start", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        listed = [value] if isinstance(value, str) else value
+        if not isinstance(listed, list | tuple) or not all(isinstance(n, str) for n in listed):
+            raise ValueError("must name studies, or be 'all'")
+        return tuple(listed)
 
     @field_validator("sampler", "pruner")
     @classmethod
@@ -266,6 +275,11 @@ def resolve(spec: StudySpec) -> ResolvedStudy:
         n_trials = model.n_trials if quick else None
     if not problems and spec.sampler == "grid":
         problems += _grid_problems(space, spec)
+    if spec.sampler == "grid" and spec.warm_start:
+        problems.append(
+            f"warm_start: {', '.join(spec.warm_start)!r} beside sampler 'grid', which tries every "
+            "cell in any case: drop it, or choose another sampler"
+        )
     if problems:
         raise SpecError(problems)
     return ResolvedStudy(

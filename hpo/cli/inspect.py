@@ -48,6 +48,8 @@ def status(study: StudyName, storage: Storage = None, form: Form = Format.table)
 
     [dim]Example:  hpo status cnn-tpe[/dim]
     """
+    from hpo.storage.warm_start import started_from, started_text
+
     ledger = open_study(storage, study)
     counts = ledger.counts()
     best = ledger.best()
@@ -58,6 +60,7 @@ def status(study: StudyName, storage: Storage = None, form: Form = Format.table)
         "data": ledger.meta.data,
         "objective": f"{ledger.meta.direction} {ledger.meta.metric}",
         "driven_by": [str(driver) for driver in ledger.drivers()] or None,
+        "started_from": started_text(started_from(ledger.study.user_attrs)) or None,
         "trials": sum(counts.values()),
         **{state.lower(): n for state, n in counts.items()},
         **({"paused": n_paused} if (n_paused := ledger.n_paused()) else {}),
@@ -95,8 +98,12 @@ def trials(
     states = ("complete", "pruned", "fail", "running", "waiting")
     if state is not None and state.lower() not in states:
         raise SpecError(f"state: {state!r} is unknown: choose from {', '.join(states)}")
+    from hpo.storage.warm_start import origin, started_from
+
+    ledger = open_study(storage, study)
+    warm = bool(started_from(ledger.study.user_attrs))
     rows = []
-    for trial in open_study(storage, study).trials():
+    for trial in ledger.trials():
         if state is not None and trial.state.name != state.upper():
             continue
         run = trial.user_attrs.get("run", {})
@@ -109,6 +116,7 @@ def trials(
                 "seconds": run.get("duration_s"),
                 "params": dict(trial.params),
                 "reason": trial.user_attrs.get("fail_reason"),
+                **({"from": origin(trial)} if warm else {}),
             }
         )
     print_rows(rows, form, title="trials")
@@ -128,11 +136,13 @@ def best(
     """
     from hpo.errors import HpoError
     from hpo.outcome.confirm import ATTRIBUTE
+    from hpo.storage.warm_start import origin, started_from, started_text
 
     ledger = open_study(storage, study)
     found = ledger.top(top)
     if not found:
         raise HpoError(f"study {study!r} has no completed trial yet")
+    earlier = started_from(ledger.study.user_attrs)
     confirmed: dict[str, list[float]] = {}
     for key, metrics in (ledger.attr(ATTRIBUTE) or {}).items():
         confirmed.setdefault(key.partition(":")[0], []).append(metrics[ledger.meta.metric])
@@ -143,11 +153,13 @@ def best(
             "value": trial.value,
             "retrained": trial.number == chosen,
             "confirmed": _mean(confirmed.get(str(trial.number))),
+            **({"from": origin(trial)} if earlier else {}),
             "params": dict(trial.params),
         }
         for trial in found
     ]
-    print_rows(rows, form, title=f"best of {study}")
+    after = f", started from {started_text(earlier)}" if earlier else ""
+    print_rows(rows, form, title=f"best of {study}{after}")
 
 
 def _mean(values: list[float] | None) -> float | None:

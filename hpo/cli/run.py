@@ -58,6 +58,14 @@ def run(
         bool | None,
         option("Try the model's defaults first (on).", "--default-first/--no-default-first"),
     ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        option(
+            "Begin with the best of this earlier study, on other data too; all: of every study of "
+            "the model. Repeatable.",
+            "--warm-start",
+        ),
+    ] = None,
     max_concurrent: MaxConcurrent = None,
     cpus_per_trial: CpusPerTrial = None,
     gpus_per_trial: GpusPerTrial = None,
@@ -142,6 +150,7 @@ def run(
     [dim]hpo run --model cnn --sampler tpe
     hpo run --model cnn --n-trials 40 --epochs 16 --set optimizer=adamw
     hpo run --model ./mine.py:Net --data imagefolder:./photos --timeout 3600
+    hpo run --model cnn --data mnist --name cnn-mnist --warm-start cnn-tpe
     hpo run --study cnn-digits --storage postgresql://me@db/hpo[/dim]
     """
     from hpo.study import read_study, resolve, spec_from
@@ -153,6 +162,7 @@ def run(
         and not callable(value)
     }
     flags["set"] = settings_of(set_ or []) or None
+    flags["warm_start"] = warm_start or None
     resolved = resolve(spec_from(read_study(study) if study else {}, flags))
     check_output(str(Path(resolved.spec.output) / resolved.name))
     if dry_run:
@@ -162,12 +172,13 @@ def run(
 
 
 def _dry_run(study: ResolvedStudy, storage: str | None) -> None:
-    from hpo.cli.execute import check_problem
+    from hpo.cli.execute import check_problem, check_warm_start
     from hpo.storage.sql import redact, resolve_url
     from hpo.tune.environment import local_cpus, local_gpus, plan_resources
 
     if study.spec.ray_address is None:
         check_problem(study)
+    check_warm_start(study, storage)
     facts = study.to_json()
     facts["storage"] = redact(resolve_url(storage))
     facts["sampler_choices"] = _choices(study)

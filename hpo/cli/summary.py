@@ -30,6 +30,7 @@ def summarize(
     """The run's outcome as plain data; `-f json` prints exactly this."""
     from hpo.search.auto_sampler import CHOICES
     from hpo.storage.sql import redact
+    from hpo.storage.warm_start import origin, started_from
 
     best = ledger.best()
     facts: dict[str, Any] = {
@@ -44,6 +45,7 @@ def summarize(
         "interrupted": end is not None and end.signal is not None,
         "search_s": round(end.duration_s, 1) if end else None,
         "trials": ledger.counts(),
+        "started_from": started_from(ledger.study.user_attrs),
         "best": None,
         "confirmed": None,
         "verdict": None,
@@ -52,7 +54,12 @@ def summarize(
         "load": None,
     }
     if best is not None:
-        facts["best"] = {"trial": best.number, "value": best.value, "params": dict(best.params)}
+        facts["best"] = {
+            "trial": best.number,
+            "value": best.value,
+            "params": dict(best.params),
+            "from": origin(best),
+        }
     if retrained is not None:
         facts["confirmed"] = [
             {
@@ -90,6 +97,8 @@ def _load_call(study: ResolvedStudy, retrained: Retrained) -> str | None:
 
 def print_summary(facts: Mapping[str, Any]) -> None:
     """Prints the outcome for a person."""
+    from hpo.storage.warm_start import started_text
+
     console = Console(highlight=False, soft_wrap=True)
     counts = ", ".join(f"{n} {state.lower()}" for state, n in facts["trials"].items() if n)
     took = f" in {facts['search_s']:.0f} s of search" if facts["search_s"] is not None else ""
@@ -99,13 +108,16 @@ def print_summary(facts: Mapping[str, Any]) -> None:
         from hpo.search.auto_sampler import choices_text
 
         console.print(f"auto chose {escape(choices_text(facts['sampler_choices']))}")
+    if facts["started_from"]:
+        console.print(f"Started from {escape(started_text(facts['started_from']))}")
     if facts["best"] is None:
         console.print("No trial has completed yet.")
     else:
         best = facts["best"]
         console.print(
             f"Best of the search: trial {best['trial']} with {facts['metric']} "
-            f"{best['value']:.4f}\n  {escape(format_params(best['params']))}"
+            f"{best['value']:.4f}{escape(_origin_text(best))}\n"
+            f"  {escape(format_params(best['params']))}"
         )
     if facts["confirmed"]:
         _print_confirmed(console, facts)
@@ -114,6 +126,10 @@ def print_summary(facts: Mapping[str, Any]) -> None:
     if facts["report"]:
         console.print(f"Report: {escape(facts['report'])}")
     _print_next(console, facts)
+
+
+def _origin_text(best: Mapping[str, Any]) -> str:
+    return f", the configuration of {best['from']}" if best["from"] else ""
 
 
 def _print_confirmed(console: Console, facts: Mapping[str, Any]) -> None:

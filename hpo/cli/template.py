@@ -28,6 +28,7 @@ def study_toml(ref: ModelRef, model: Model) -> str:
         f"epochs = {model.epochs}",
         "seed = 0",
         "default_first = true  # the model's default configuration is the first trial",
+        '# warm_start = ["STUDY"]  # begin with the best of earlier studies; or "all"',
         "",
         "# max_concurrent = 2  # trials at once; by default as many as fit",
         "cpus_per_trial = 1",

@@ -28,6 +28,7 @@ from hpo.report.study import StudyReport, cost, failures, study_report
 from hpo.search.auto_sampler import CHOICES, choices_text
 from hpo.storage.attempts import origin_of
 from hpo.storage.view import StudyView
+from hpo.storage.warm_start import started_from, started_text
 
 _RERUN_KEYS = ("pruner", "epochs", "seed", "precision", "accumulate", "max_concurrent")
 
@@ -81,6 +82,7 @@ def _asked(report: StudyReport) -> Section:
         "trials": spec.get("n_trials") or spec.get("total_trials"),
         "seconds at most": spec.get("timeout"),
         "seed": meta.seed,
+        "started from": started_text(started_from(report.view.study.user_attrs)) or None,
         **settings,
         "fixed parameters": format_params(fixed) if fixed else None,
     }
@@ -322,6 +324,8 @@ def rerun_command(report: StudyReport) -> str:
             parts += [f"--{key.replace('_', '-')}", value]
     for name, text in (spec.get("set") or {}).items():
         parts += ["--set", f"{name}={text}"]
+    for entry in started_from(report.view.study.user_attrs):
+        parts += ["--warm-start", entry["study"]]
     parts += ["--name", report.view.name]
     return shlex.join(str(part) for part in parts)
 
@@ -339,6 +343,7 @@ def facts_of(report: StudyReport) -> dict[str, Any]:
         "sampler": meta.settings.get("sampler"),
         "sampler_choices": report.view.attr(CHOICES) or [],
         "trials": report.frame["state"].value_counts().to_dict(),
+        "started_from": started_from(report.view.study.user_attrs),
         "best": None
         if best is None
         else {"trial": int(best["number"]), "value": float(best["value"])},

@@ -198,6 +198,8 @@ class AutoSampler(SpaceSampler):
             self._made[name] = self._factories[name](self._from)
             # One memory: who comes later is not to forgive what has failed meanwhile.
             self._made[name]._tried = self._tried
+            if self._prior is not None:
+                self._made[name].start_from(self._prior)
         return self._made[name]
 
     def _say(self, study: Study, trial: FrozenTrial, chosen: Chosen) -> None:

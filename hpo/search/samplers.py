@@ -12,6 +12,7 @@ from hpo.errors import SpecError
 from hpo.search.choose import at_least, choose
 
 if TYPE_CHECKING:
+    from hpo.search.prior import Prior
     from hpo.search.space_sampler import SpaceSampler
     from hpo.space import Space
 
@@ -203,6 +204,7 @@ def make_sampler(
     n_trials: int | None = None,
     n_trials_done: int = 0,
     n_concurrent: int = 1,
+    prior: Prior | None = None,
     **options: Any,
 ) -> SpaceSampler:
     """A sampler for `optuna.create_study(sampler=...)` whose proposals are points of the space.
@@ -215,6 +217,7 @@ def make_sampler(
             auto chooses by it.
         n_trials_done: trials that the study has already; makes a later run draw other points.
         n_concurrent: how many trials run at once: auto chooses by it.
+        prior: earlier studies, whose best configurations are proposed at first.
         options: the sampler's own, for example `base_estimator="ET"` for skopt.
     Raises:
         SpecError: unknown name or option, a bad value, a grid over a continuous parameter.
@@ -222,15 +225,20 @@ def make_sampler(
     factory = choose("sampler", name, SAMPLERS, options)
     seed = secrets.randbits(32) if seed is None else at_least(0, "seed", seed)
     n_startup = 10 if n_trials is None else min(10, max(4, n_trials // 4))
+    # What an earlier study with this seed drew is not to be drawn again.
+    n_drawn = n_trials_done + (0 if prior is None else prior.n_trials)
     start = Start(
         space=space,
         seed=seed % 2**32,
-        run_seed=_run_seed(seed, n_trials_done),
+        run_seed=_run_seed(seed, n_drawn),
         n_startup=n_startup,
         n_trials=n_trials,
         n_concurrent=at_least(1, "n_concurrent", n_concurrent),
     )
-    return factory(start, **options)
+    sampler = factory(start, **options)
+    if prior is not None:
+        sampler.start_from(prior)
+    return sampler
 
 
 def _run_seed(seed: int, n_trials_done: int) -> int:

@@ -16,10 +16,13 @@ from typing import Any
 
 from hpo.errors import HpoError, SpecError
 from hpo.search import make_pruner, make_sampler
+from hpo.search.prior import Prior
 from hpo.storage.creation import ensure_study
 from hpo.storage.known import KnownTrainings
 from hpo.storage.lease import Driver, Lease
 from hpo.storage.ledger import Ledger, StudyMeta
+from hpo.storage.retry import Patience
+from hpo.storage.warm_start import WARM_START, warm_start
 from hpo.study import ResolvedStudy, StudySpec
 from hpo.training.session import Job
 from hpo.tune.bridge import Bridge, Observer
@@ -60,21 +63,15 @@ def drive(
     Args:
         on_wait: called with the driver whose death is being waited for.
     Raises:
-        SpecError: the study exists and differs in a way that would mix what cannot be mixed, or
-            another driver holds it.
+        SpecError: the study exists and differs in a way that would mix what cannot be mixed,
+            another driver holds it, or it cannot start from the studies that it is to.
     """
     spec = study.spec
-    objective = study.model.objective
-    meta = StudyMeta(
-        model=study.ref.name,
-        metric=objective.metric,
-        direction=objective.direction,
-        space=study.space,
-        data=study.data,
-        epochs=study.epochs,
-        seed=spec.seed,
-        settings={**study.settings(), "sampler": spec.sampler, "fixed": dict(study.fixed)},
-    )
+    meta = meta_for(study)
+    start = Patience()(lambda: warm_start(storage, study.name, meta, spec.warm_start))
+    for notice in start.notices:
+        _log.warning("%s: %s", study.name, notice)
+    prior = Prior(study.space, start.sources) if start.sources else None
     budget = spec.total_trials or study.n_trials
 
     def sampler(n_done: int) -> Any:
@@ -87,6 +84,7 @@ def drive(
             n_trials=budget,
             n_trials_done=n_done + offset,
             n_concurrent=_n_concurrent(spec),
+            prior=prior,
         )
 
     pruner = make_pruner(spec.pruner, epochs=study.epochs, n_trials=budget)
@@ -94,6 +92,8 @@ def drive(
     with Lease(storage, study_id, study.name, shared=spec.join, on_wait=on_wait) as lease:
         ledger = Ledger.create_or_open(storage, study.name, meta, sampler, pruner, lease=lease)
         ledger.reconcile()
+        if start.record:
+            ledger.set_attr(WARM_START, start.record)
         yield ledger
 
 
@@ -102,6 +102,21 @@ def _n_concurrent(spec: StudySpec) -> int:
     if spec.ray_address is not None:
         return spec.max_concurrent or 1
     return plan_resources(spec, local_cpus(), local_gpus()).max_concurrent
+
+
+def meta_for(study: ResolvedStudy) -> StudyMeta:
+    """What the study is begun as."""
+    objective = study.model.objective
+    return StudyMeta(
+        model=study.ref.name,
+        metric=objective.metric,
+        direction=objective.direction,
+        space=study.space,
+        data=study.data,
+        epochs=study.epochs,
+        seed=study.spec.seed,
+        settings={**study.settings(), "sampler": study.spec.sampler, "fixed": dict(study.fixed)},
+    )
 
 
 def n_trials_left(study: ResolvedStudy, ledger: Ledger) -> int | None:

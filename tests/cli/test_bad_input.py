@@ -59,6 +59,11 @@ CASES: dict[str, tuple[list[str], str]] = {
     "name too long": (["run", "--model", "cnn", "--name", "x" * 600], "600"),
     "name of control characters": (["run", "--model", "cnn", "--name", "a\x07b"], "printable"),
     "empty name": (["run", "--model", "cnn", "--name", ""], "name"),
+    "warm start beside a grid": (
+        ["run", "--study", "cnn-grid", "--warm-start", "all"],
+        "drop it, or choose another sampler",
+    ),
+    "warm start without storage": (["run", "--model", "cnn", "--warm-start", "s"], "no studies"),
     "database unreachable": (
         ["run", "--model", "cnn", "--storage", "postgresql://u@127.0.0.1:1/x"],
         "127.0.0.1",
