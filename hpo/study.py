@@ -53,7 +53,7 @@ class StudySpec(BaseModel):
     model: str
     name: Name | None = None
     data: str | None = None
-    sampler: str = "tpe"
+    sampler: str = "auto"
     pruner: str = "median"
     n_trials: int | None = Field(default=None, ge=1)
     total_trials: int | None = Field(default=None, ge=1)
@@ -297,7 +297,7 @@ def resolve(spec: StudySpec) -> ResolvedStudy:
 
 
 def default_name(ref: ModelRef, spec: StudySpec) -> str:
-    """`cnn-tpe`: the same command again continues the same study."""
+    """`cnn-auto`: the same command again continues the same study."""
     return f"{ref.label}-{spec.sampler}"
 
 

@@ -188,9 +188,11 @@ def _announce(study: ResolvedStudy, ledger: Ledger, url: str, console: Console) 
     limit = f", {study.timeout:g} s" if study.timeout else ""
     earlier = ", ".join(entry["study"] for entry in started_from(ledger.study.user_attrs))
     start = f"\n[dim]starts from {_safe(earlier)}[/dim]" if earlier else ""
+    chosen = getattr(ledger.study.sampler, "chosen", None)
+    why = f"auto chose {_safe(str(chosen(ledger.study)))}\n" if chosen else ""
     console.print(
         f"[bold]{_safe(study.name)}[/bold]: {_safe(study.ref.name)} on {_safe(study.data)}, "
-        f"{study.spec.sampler}, {study.epochs} epochs, {budget}{limit}{more}\n"
+        f"{study.spec.sampler}, {study.epochs} epochs, {budget}{limit}{more}\n{why}"
         f"[dim]storage {_safe(redact(url))}[/dim]{start}",
         highlight=False,
         soft_wrap=True,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,7 +45,7 @@ def run(
     data: Data = None,
     sampler: Annotated[
         str | None,
-        option("grid, random, tpe (default), gp, optuna-gp, skopt, cmaes, qmc.", "--sampler"),
+        option("auto (default), grid, random, tpe, gp, optuna-gp, skopt, cmaes, qmc.", "--sampler"),
     ] = None,
     pruner: Pruner = None,
     n_trials: Annotated[int | None, option("Run this many more trials.", "--n-trials")] = None,
@@ -180,10 +181,22 @@ def _dry_run(study: ResolvedStudy, storage: str | None) -> None:
     check_warm_start(study, storage)
     facts = study.to_json()
     facts["storage"] = redact(resolve_url(storage))
+    facts["sampler_choices"] = _choices(study)
     facts["grid_size"] = study.space.grid_size() if study.spec.sampler == "grid" else None
     if study.spec.ray_address is None:
         facts["resources"] = str(plan_resources(study.spec, local_cpus(), local_gpus()))
     print_json(facts)
+
+
+def _choices(study: ResolvedStudy) -> list[dict[str, Any]]:
+    """What auto would choose for a new study, in the form of a run's summary."""
+    from hpo.search.auto_sampler import choose_sampler, facts_at_start
+
+    if study.spec.sampler != "auto":
+        return []
+    budget = study.spec.total_trials or study.n_trials
+    chosen = choose_sampler(facts_at_start(study.space, budget))
+    return [{"from_trial": 0, **asdict(chosen)}]
 
 
 def resume(

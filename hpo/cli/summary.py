@@ -28,6 +28,7 @@ def summarize(
     retrained: Retrained | None,
 ) -> dict[str, Any]:
     """The run's outcome as plain data; `-f json` prints exactly this."""
+    from hpo.search.auto_sampler import CHOICES
     from hpo.storage.sql import redact
     from hpo.storage.warm_start import origin, started_from
 
@@ -38,6 +39,8 @@ def summarize(
         "data": study.data,
         "metric": study.model.objective.metric,
         "direction": study.model.objective.direction,
+        "sampler": study.spec.sampler,
+        "sampler_choices": (ledger.attr(CHOICES) or []) if study.spec.sampler == "auto" else [],
         "storage": redact(url),
         "interrupted": end is not None and end.signal is not None,
         "search_s": round(end.duration_s, 1) if end else None,
@@ -103,6 +106,10 @@ def print_summary(facts: Mapping[str, Any]) -> None:
     console.print(f"\n[bold]{escape(facts['study'])}[/bold] {verb}: {counts or 'no trials'}{took}")
     if facts["started_from"]:
         console.print(f"Started from {escape(started_text(facts['started_from']))}")
+    if facts["sampler_choices"]:
+        from hpo.search.auto_sampler import choices_text
+
+        console.print(f"auto chose {escape(choices_text(facts['sampler_choices']))}")
     if facts["best"] is None:
         console.print("No trial has completed yet.")
     else:

@@ -21,7 +21,7 @@ def study_toml(ref: ModelRef, model: Model) -> str:
         f"# A study of {ref.name}.  Run it:  hpo run --study ./THIS_FILE.toml   (flags win)",
         f"model = {_toml(ref.name)}",
         f"data = {_toml(data)}" + f"  # fits: {', '.join(model.datasets) or 'its own'}",
-        f'sampler = "tpe"  # {", ".join(SAMPLERS)}',
+        f'sampler = "auto"  # {", ".join(SAMPLERS)}',
         f'pruner = "median"  # {", ".join(PRUNERS)}',
         f"n_trials = {model.n_trials}  # this many more on each run; or total_trials",
         "# timeout = 3600  # seconds; no trial is started after that",

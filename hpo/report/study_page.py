@@ -25,6 +25,7 @@ from hpo.report.page import (
     write_whole,
 )
 from hpo.report.study import StudyReport, cost, failures, study_report
+from hpo.search.auto_sampler import CHOICES, choices_text
 from hpo.storage.attempts import origin_of
 from hpo.storage.view import StudyView
 from hpo.storage.warm_start import started_from, started_text
@@ -69,7 +70,7 @@ def _summary(report: StudyReport) -> list[str]:
 
 
 def _asked(report: StudyReport) -> Section:
-    meta, spec = report.view.meta, report.spec
+    view, meta, spec = report.view, report.view.meta, report.spec
     settings = {key: value for key, value in meta.settings.items() if key != "fixed"}
     fixed = meta.settings.get("fixed")
     rows = {
@@ -87,7 +88,9 @@ def _asked(report: StudyReport) -> Section:
     }
     shown = {key: value for key, value in rows.items() if value is not None and value is not False}
     table = pd.DataFrame({"what": list(shown), "value": [str(v) for v in shown.values()]})
-    return Section("What was asked", table=table)
+    choices = view.attr(CHOICES)
+    lines = [f"auto chose {choices_text(choices)}."] if choices else []
+    return Section("What was asked", lines, table=table)
 
 
 def _outcome(report: StudyReport) -> Section | None:
@@ -337,6 +340,8 @@ def facts_of(report: StudyReport) -> dict[str, Any]:
         "data": meta.data,
         "metric": meta.metric,
         "direction": meta.direction,
+        "sampler": meta.settings.get("sampler"),
+        "sampler_choices": report.view.attr(CHOICES) or [],
         "trials": report.frame["state"].value_counts().to_dict(),
         "started_from": started_from(report.view.study.user_attrs),
         "best": None

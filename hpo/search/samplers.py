@@ -27,16 +27,31 @@ class Start:
         run_seed: another one for each run of the study, so that a run that goes on does not
             draw again what the first one drew.
         n_startup: random trials before a model of the objective is trusted.
+        n_trials: how many are planned; None: unknown.
+        n_concurrent: how many run at once.
     """
 
     space: Space
     seed: int
     run_seed: int
     n_startup: int
+    n_trials: int | None = None
+    n_concurrent: int = 1
 
     def startup(self, option: str, value: int | None) -> int:
         """What the user set by the option, or else what the budget suggests."""
         return self.n_startup if value is None else at_least(1, option, value)
+
+
+def _auto(start: Start, *, short_s: float | None = None) -> SpaceSampler:
+    """gp, or tpe for very short or very many trials; says which and why (the default)"""
+    from hpo.search.auto_sampler import SHORT_S, AutoSampler
+
+    if short_s is None:
+        short_s = SHORT_S
+    elif isinstance(short_s, bool) or not isinstance(short_s, int | float) or not short_s >= 0:
+        raise SpecError(f"short_s: {short_s!r} must be a number of seconds, 0 or more")
+    return AutoSampler(start, {"gp": _gp, "tpe": _tpe}, short_s=short_s)
 
 
 def _grid(start: Start) -> SpaceSampler:
@@ -59,7 +74,7 @@ def _random(start: Start) -> SpaceSampler:
 def _tpe(
     start: Start, *, n_startup_trials: int | None = None, n_ei_candidates: int = 24
 ) -> SpaceSampler:
-    """tree-structured Parzen estimator: fast, at home in conditional spaces (the default)"""
+    """tree-structured Parzen estimator: for short or many trials, at home in conditional spaces"""
     from optuna.exceptions import ExperimentalWarning
     from optuna.samplers import TPESampler
 
@@ -168,6 +183,7 @@ def _qmc(start: Start, *, qmc_type: str = "sobol") -> SpaceSampler:
 
 
 SAMPLERS: dict[str, Callable[..., SpaceSampler]] = {
+    "auto": _auto,
     "grid": _grid,
     "random": _random,
     "tpe": _tpe,
@@ -188,6 +204,7 @@ def make_sampler(
     n_trials: int | None = None,
     n_trials_done: int = 0,
     prior: Prior | None = None,
+    n_concurrent: int = 1,
     **options: Any,
 ) -> SpaceSampler:
     """A sampler for `optuna.create_study(sampler=...)` whose proposals are points of the space.
@@ -196,9 +213,11 @@ def make_sampler(
         name: one of SAMPLERS.
         space: the space to search; the study's trials are drawn by `space.suggest(trial)`.
         seed: the same seed and the same results give the same proposals; None: a random one.
-        n_trials: how many trials are planned, if that is known: it sizes the random start.
+        n_trials: how many trials are planned, if that is known: it sizes the random start, and
+            auto chooses by it.
         n_trials_done: trials that the study has already; makes a later run draw other points.
         prior: earlier studies, whose best configurations are proposed at first.
+        n_concurrent: how many trials run at once: auto chooses by it.
         options: the sampler's own, for example `base_estimator="ET"` for skopt.
     Raises:
         SpecError: unknown name or option, a bad value, a grid over a continuous parameter.
@@ -208,7 +227,14 @@ def make_sampler(
     n_startup = 10 if n_trials is None else min(10, max(4, n_trials // 4))
     # What an earlier study with this seed drew is not to be drawn again.
     n_drawn = n_trials_done + (0 if prior is None else prior.n_trials)
-    start = Start(space, seed % 2**32, _run_seed(seed, n_drawn), n_startup)
+    start = Start(
+        space=space,
+        seed=seed % 2**32,
+        run_seed=_run_seed(seed, n_drawn),
+        n_startup=n_startup,
+        n_trials=n_trials,
+        n_concurrent=at_least(1, "n_concurrent", n_concurrent),
+    )
     sampler = factory(start, **options)
     if prior is not None:
         sampler.start_from(prior)

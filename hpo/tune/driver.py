@@ -26,7 +26,14 @@ from hpo.storage.warm_start import WARM_START, warm_start
 from hpo.study import ResolvedStudy, StudySpec
 from hpo.training.session import Job
 from hpo.tune.bridge import Bridge, Observer
-from hpo.tune.environment import Resources, ray_problem, resources_now
+from hpo.tune.environment import (
+    Resources,
+    local_cpus,
+    local_gpus,
+    plan_resources,
+    ray_problem,
+    resources_now,
+)
 from hpo.tune.limits import Limits, fair_share
 from hpo.tune.stop import Stop
 
@@ -76,6 +83,7 @@ def drive(
             n_trials=budget,
             n_trials_done=n_done + offset,
             prior=prior,
+            n_concurrent=_n_concurrent(spec),
         )
 
     pruner = make_pruner(spec.pruner, epochs=study.epochs, n_trials=budget)
@@ -103,6 +111,13 @@ def meta_for(study: ResolvedStudy) -> StudyMeta:
     )
 
 
+def _n_concurrent(spec: StudySpec) -> int:
+    """Trials at once, as far as that is known before Ray runs."""
+    if spec.ray_address is not None:
+        return spec.max_concurrent or 1
+    return plan_resources(spec, local_cpus(), local_gpus()).max_concurrent
+
+
 def n_trials_left(study: ResolvedStudy, ledger: Ledger) -> int | None:
     """Trials to run now: this many more, or what is missing to the total; None: no limit."""
     if study.spec.total_trials is None:
@@ -127,6 +142,8 @@ def search(
     Args:
         known: trainings of other studies; a trial that would repeat one is told its outcome.
     """
+    from hpo.search.auto_sampler import AutoSampler
+
     started = time.monotonic()
     spec = study.spec
     stop = stop or Stop()
@@ -153,6 +170,8 @@ def search(
         stop.force(1)
 
     bridge.broken, bridge.give_up = ray_problem, give_up
+    if isinstance(sampler := ledger.study.sampler, AutoSampler):
+        sampler.n_concurrent = resources.max_concurrent
     if known is not None:
         bridge.known = known.find
     if spec.ray_address is not None:  # nodes come and go

@@ -105,6 +105,15 @@ def test_the_command_makes_the_study_again(url: str) -> None:
     assert any(section.title == "To do it again" for section in study_page(report).sections)
 
 
+def test_what_auto_chose_is_told(url: str, tmp_path: Path) -> None:
+    view = make(url, "s", 3, sampler="auto")
+    said = "gp: few, costly trials of a conditional space"
+    write_study(view, tmp_path / "page.html")
+    assert f"auto chose {said}." in (tmp_path / "page.html").read_text()
+    (choice,) = facts_of(study_report(view))["sampler_choices"]
+    assert f"{choice['sampler']}: {choice['reason']}" == said
+
+
 def test_values_beyond_reason_have_a_page(url: str, tmp_path: Path) -> None:
     ledger = make(url, "s", 0)
     for k in range(12):
