@@ -104,12 +104,12 @@ def print_summary(facts: Mapping[str, Any]) -> None:
     took = f" in {facts['search_s']:.0f} s of search" if facts["search_s"] is not None else ""
     verb = "interrupted" if facts["interrupted"] else "finished"
     console.print(f"\n[bold]{escape(facts['study'])}[/bold] {verb}: {counts or 'no trials'}{took}")
+    if facts["started_from"]:
+        console.print(f"Started from {escape(started_text(facts['started_from']))}")
     if facts["sampler_choices"]:
         from hpo.search.auto_sampler import choices_text
 
         console.print(f"auto chose {escape(choices_text(facts['sampler_choices']))}")
-    if facts["started_from"]:
-        console.print(f"Started from {escape(started_text(facts['started_from']))}")
     if facts["best"] is None:
         console.print("No trial has completed yet.")
     else:

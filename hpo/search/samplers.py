@@ -203,8 +203,8 @@ def make_sampler(
     *,
     n_trials: int | None = None,
     n_trials_done: int = 0,
-    n_concurrent: int = 1,
     prior: Prior | None = None,
+    n_concurrent: int = 1,
     **options: Any,
 ) -> SpaceSampler:
     """A sampler for `optuna.create_study(sampler=...)` whose proposals are points of the space.
@@ -216,8 +216,8 @@ def make_sampler(
         n_trials: how many trials are planned, if that is known: it sizes the random start, and
             auto chooses by it.
         n_trials_done: trials that the study has already; makes a later run draw other points.
-        n_concurrent: how many trials run at once: auto chooses by it.
         prior: earlier studies, whose best configurations are proposed at first.
+        n_concurrent: how many trials run at once: auto chooses by it.
         options: the sampler's own, for example `base_estimator="ET"` for skopt.
     Raises:
         SpecError: unknown name or option, a bad value, a grid over a continuous parameter.

@@ -83,8 +83,8 @@ def drive(
             spec.seed,
             n_trials=budget,
             n_trials_done=n_done + offset,
-            n_concurrent=_n_concurrent(spec),
             prior=prior,
+            n_concurrent=_n_concurrent(spec),
         )
 
     pruner = make_pruner(spec.pruner, epochs=study.epochs, n_trials=budget)
@@ -95,13 +95,6 @@ def drive(
         if start.record:
             ledger.set_attr(WARM_START, start.record)
         yield ledger
-
-
-def _n_concurrent(spec: StudySpec) -> int:
-    """Trials at once, as far as that is known before Ray runs."""
-    if spec.ray_address is not None:
-        return spec.max_concurrent or 1
-    return plan_resources(spec, local_cpus(), local_gpus()).max_concurrent
 
 
 def meta_for(study: ResolvedStudy) -> StudyMeta:
@@ -117,6 +110,13 @@ def meta_for(study: ResolvedStudy) -> StudyMeta:
         seed=study.spec.seed,
         settings={**study.settings(), "sampler": study.spec.sampler, "fixed": dict(study.fixed)},
     )
+
+
+def _n_concurrent(spec: StudySpec) -> int:
+    """Trials at once, as far as that is known before Ray runs."""
+    if spec.ray_address is not None:
+        return spec.max_concurrent or 1
+    return plan_resources(spec, local_cpus(), local_gpus()).max_concurrent
 
 
 def n_trials_left(study: ResolvedStudy, ledger: Ledger) -> int | None:
