@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli import compare, inspect, report, run
+from hpo.cli import compare, evaluate, inspect, report, run
 from hpo.errors import HpoError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ run.register(app)
 compare.register(app)
 inspect.register(app)
 report.register(app)
+evaluate.register(app)
 
 
 def _version(asked: bool) -> None:

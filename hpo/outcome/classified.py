@@ -111,8 +111,8 @@ def classify(
     by_row = _by_row(log_p, targets)
     values = {
         "accuracy": float((predicted == targets).mean()),
-        **{name: float(column.mean()) for name, column in by_row.items()},
         **_of_counts(targets, predicted),
+        **{name: float(column.mean()) for name, column in by_row.items()},
     }
     occur = np.unique(targets)
     ends: dict[str, tuple[Array, Array]] = {}
@@ -131,7 +131,10 @@ def classify(
     measures["accuracy"] = Measure(values["accuracy"], low, high, "Wilson")
     confidence, correct = probabilities[rows, predicted], predicted == targets
     bins, chance = {}, {}
-    for name, binned in (("ece", calibration.equal_width), ("adaptive_ece", calibration.equal_mass)):
+    for name, binned in (
+        ("ece", calibration.equal_width),
+        ("adaptive_ece", calibration.equal_mass),
+    ):
         of_row = binned(confidence)
         error = calibration.calibration_error(confidence, correct, of_row)
         measures[name] = Measure(error)

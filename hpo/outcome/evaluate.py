@@ -209,9 +209,7 @@ def _shown(
         return {}
 
 
-def _with_intervals(
-    own: Metrics, rows: Columns, n_resamples: int, seed: int
-) -> dict[str, Measure]:
+def _with_intervals(own: Metrics, rows: Columns, n_resamples: int, seed: int) -> dict[str, Measure]:
     """Those of the model's metrics that are means over rows."""
     columns = {
         name: column

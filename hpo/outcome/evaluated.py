@@ -93,9 +93,7 @@ def evaluate_artifact(
         artifact.info,
         n_resamples=n_resamples,
     )
-    return Evaluated(
-        Path(path).expanduser().resolve(), artifact, rows, found_there, n_resamples
-    )
+    return Evaluated(Path(path).expanduser().resolve(), artifact, rows, found_there, n_resamples)
 
 
 def _model_of(artifact: Artifact, model: str | type[Model] | Model | None) -> Model:
@@ -129,8 +127,8 @@ def _differences(evaluated: Evaluated) -> list[str]:
     if not parts:
         return []
     return [
-        f"Not what was recorded after the retraining: {', '.join(parts)}. Another device, precision "
-        "or version of a package may do that."
+        f"Not what was recorded after the retraining: {', '.join(parts)}. Another device, "
+        "precision or version of a package may do that."
     ]
 
 

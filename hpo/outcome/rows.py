@@ -57,9 +57,7 @@ def find_rows(artifact: Artifact, model: Model, data: str | None, part: str | No
         return _own_rows(artifact, model, part or "test")
     loaded = _load(model, reference)
     trained, why = _trained(artifact, model)
-    split, notes = as_trained(
-        _part_of(loaded, part), loaded.info, artifact.info, model.classifies
-    )
+    split, notes = as_trained(_part_of(loaded, part), loaded.info, artifact.info, model.classifies)
     if part is None:
         notes.insert(0, "This is not the data it was trained on: all of its rows are evaluated.")
     if trained is None:

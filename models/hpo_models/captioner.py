@@ -162,9 +162,7 @@ class Captioner(Model):
             "loss": float((rows["loss"] * rows["n_words"]).sum() / rows["n_words"].sum()),
         }
 
-    def per_row(
-        self, net: nn.Module, batches: Iterable[Split], params: Params
-    ) -> dict[str, Any]:
+    def per_row(self, net: nn.Module, batches: Iterable[Split], params: Params) -> dict[str, Any]:
         """Both captions, their word F1, whether they are equal; mean loss and number of words."""
         assert isinstance(net, CaptionNet)
         predicted: list[str] = []

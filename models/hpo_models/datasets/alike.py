@@ -41,7 +41,9 @@ def as_trained(split: Split, info: Info, trained: Info, by_class: bool) -> tuple
     notes: list[str] = []
     if "words" in trained:
         if "words" not in info:
-            raise SpecError("data: has no captions, which the network was trained on: see captions:")
+            raise SpecError(
+                "data: has no captions, which the network was trained on: see captions:"
+            )
         words, more = _words(split[2], trained)
         return (_images(split[0], trained, notes), words, split[2]), notes + more
     if "vocabulary" in trained:
@@ -138,9 +140,7 @@ def _codes(split: Split, info: Info, trained: Info, notes: list[str]) -> Split:
     if texts(split[:1], info) is None:
         raise SpecError("data: has no texts, which the network was trained on")
     vocabulary, longest = trained["vocabulary"], trained["max_length"]
-    read = [
-        decode(column, info["vocabulary"]) if column.dim() == 2 else None for column in split
-    ]
+    read = [decode(column, info["vocabulary"]) if column.dim() == 2 else None for column in split]
     columns = tuple(
         column if found is None else encode(found, vocabulary, longest)
         for column, found in zip(split, read, strict=True)
