@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hpo.errors import SpecError
+from hpo.errors import HpoError, SpecError
 from hpo.model import FunctionModel, Model
 from hpo.outcome.artifact import Artifact, load, model_of, read
 from hpo.outcome.evaluate import N_RESAMPLES, Evaluation, evaluate
@@ -49,18 +49,20 @@ class Evaluated:
     @property
     def honesty(self) -> str:
         """What the figures may be used for."""
-        if self.rows.part == "val" and self.rows.own:
-            return "These figures say nothing of new rows: use the test split for that."
+        if self.rows.n_seen:
+            return "They are no test: for that, take the network's own test split, or new rows."
         text = (
-            "The rows were used once, after the retraining. Who chooses between models by these "
-            "figures makes the rows validation rows: the chosen model's figures are then partly "
-            "luck."
+            "The search did not see these rows; they were used once before, to test the retrained "
+            "network."
+            if self.rows.own
+            else "These rows had no part in the search."
         )
-        if not self.rows.own:
-            text = text.replace("were used once, after the retraining", "had no part in the search")
         if self.times > 1:
-            text += f" This network has now been evaluated on them {self.times} times."
-        return text
+            text += f" The network has now been evaluated on them {self.times} times by this."
+        return (
+            f"{text} Who chooses between models by this page makes them validation rows: the "
+            "chosen model's figures are then partly luck."
+        )
 
 
 def evaluate_artifact(
@@ -85,15 +87,17 @@ def evaluate_artifact(
     found = _model_of(artifact, model)
     rows = find_rows(artifact, found, data, part)
     network = load(path, found, rows.trained)
-    found_there = evaluate(
-        network.to(pick_device()),
-        found,
-        rows.split,
-        artifact.params,
-        artifact.info,
-        n_resamples=n_resamples,
-    )
-    return Evaluated(Path(path).expanduser().resolve(), artifact, rows, found_there, n_resamples)
+    given = (rows.split, artifact.params, artifact.info)
+    try:
+        measured = evaluate(network.to(pick_device()), found, *given, n_resamples=n_resamples)
+    except HpoError:
+        if not rows.unknown_classes:
+            raise
+        raise SpecError(
+            f"data: {rows.data!r} has classes that the network does not know, and its metrics need "
+            f"them: rename them to {', '.join(map(str, artifact.info.get('class_names', ())))}"
+        ) from None
+    return Evaluated(Path(path).expanduser().resolve(), artifact, rows, measured, n_resamples)
 
 
 def _model_of(artifact: Artifact, model: str | type[Model] | Model | None) -> Model:

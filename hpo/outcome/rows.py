@@ -30,6 +30,7 @@ class Rows:
         split: the rows as the network takes them.
         trained: what the network was trained on, training and validation rows joined; None if
             that is not there any more.
+        n_seen: rows that it was trained on.
         notes: what was changed, and what a reader has to know.
     """
 
@@ -38,7 +39,9 @@ class Rows:
     split: Split
     trained: Data | None
     own: bool
+    n_seen: int
     notes: list[str]
+    unknown_classes: bool = False
 
 
 def find_rows(artifact: Artifact, model: Model, data: str | None, part: str | None) -> Rows:
@@ -60,6 +63,7 @@ def find_rows(artifact: Artifact, model: Model, data: str | None, part: str | No
     split, notes = as_trained(_part_of(loaded, part), loaded.info, artifact.info, model.classifies)
     if part is None:
         notes.insert(0, "This is not the data it was trained on: all of its rows are evaluated.")
+    n_seen = 0
     if trained is None:
         notes.append(f"Whether some of these rows were trained on cannot be told: {why}.")
     elif n_seen := _n_seen(split[0], trained.train[0]):
@@ -67,7 +71,8 @@ def find_rows(artifact: Artifact, model: Model, data: str | None, part: str | No
             f"{n_seen} of these {len(split[0])} rows are among those it was trained on: the "
             "figures are better than they would be on new rows."
         )
-    return Rows(reference, part or "all", split, trained, False, notes)
+    dropped = len(split) < len(loaded.train)  # its classes, which the network does not know
+    return Rows(reference, part or "all", split, trained, False, n_seen, notes, dropped)
 
 
 def _own_rows(artifact: Artifact, model: Model, part: str) -> Rows:
@@ -83,7 +88,8 @@ def _own_rows(artifact: Artifact, model: Model, part: str) -> Rows:
             "The network was retrained on training and validation rows: it has learned from these."
         )
     split = _part_of(loaded, part)
-    return Rows(artifact.data, part, split, loaded.for_retraining(), True, notes)
+    n_seen = len(split[0]) if part == "val" else 0
+    return Rows(artifact.data, part, split, loaded.for_retraining(), True, n_seen, notes)
 
 
 def _load(model: Model, reference: str) -> Data:

@@ -169,5 +169,5 @@ def _words(letters: Tensor, trained: Info) -> tuple[Tensor, list[str]]:
     notes = [f"{unknown:.1%} of the words are in no training caption."] if unknown else []
     n_cut = sum(len(caption) > most for caption in captions)
     if n_cut:
-        notes.append(f"The loss of {n_cut} captions is of their first {most} words.")
+        notes.append(f"Captions whose loss is of their first {most} words alone: {n_cut}.")
     return padded(rows), notes
