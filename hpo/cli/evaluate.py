@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,15 +58,16 @@ def evaluate(
     read(artifact)  # before anything is imported that takes seconds
     folder = to.expanduser() if to is not None else Path(artifact).expanduser() / "evaluation"
     check_output(str(folder), "to")
-    from hpo.outcome.evaluated import evaluate_artifact, facts_of
-    from hpo.report.evaluation_page import check_folder
+    from hpo.outcome.evaluated import evaluate_artifact
+    from hpo.report.evaluation_page import FACTS, check_folder
 
     check_folder(folder)
     found = evaluate_artifact(artifact, data=data, part=split, model=model, n_resamples=resamples)
     found = _recorded(found)
     page = _write(found, folder)
     if form is Format.json:
-        print_json({**facts_of(found), "path": str(folder.absolute())})
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        print_json({**facts, "path": str(folder.absolute())})
     else:
         _print(found, page)
     if open_:

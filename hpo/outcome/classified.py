@@ -189,12 +189,12 @@ def _of_counts(targets: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict
         )
         for name, value in zip(("precision", "recall", "f1"), parts[:3], strict=True):
             found[f"{name}_{average}"] = float(value)
-    one = len(occur) == 1 and (predicted == targets).all()
+    # Of one class alone, always told, agreement by chance is whole: there is no kappa.
+    one = len(np.union1d(targets, predicted)) == 1
     return {
         "balanced_accuracy": found["recall_macro"],
         **found,
-        "mcc": float(sk.matthews_corrcoef(targets, predicted)),
-        # Of one class alone, always told, agreement by chance is whole: there is no kappa.
+        "mcc": 0.0 if one else float(sk.matthews_corrcoef(targets, predicted)),
         "kappa": math.nan if one else float(sk.cohen_kappa_score(targets, predicted)),
     }
 

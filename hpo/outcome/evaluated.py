@@ -49,7 +49,7 @@ class Evaluated:
     @property
     def honesty(self) -> str:
         """What the figures may be used for."""
-        if self.rows.n_seen:
+        if self.rows.n_seen == self.evaluation.n_rows:
             return "They are no test: for that, take the network's own test split, or new rows."
         text = (
             "The search did not see these rows; they were used once before, to test the retrained "
