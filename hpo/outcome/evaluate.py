@@ -94,7 +94,7 @@ def evaluate(
         split = tuple(column.to(place) for column in split)
     notes: list[str] = []
     with torch.no_grad():
-        own = _own(network, model, split, params) if is_module and _measures(model) else {}
+        own = _own(network, model, split, params, notes) if is_module else {}
         classified = None
         if model.classifies:
             classified, more = _classified(network, split, info, n_resamples, seed)
@@ -116,19 +116,23 @@ def _plain(model: Model) -> bool:
     return type(model).evaluate is Classifier.evaluate
 
 
-def _measures(model: Model) -> bool:
-    return not (model.classifies and _plain(model))
-
-
 def _batches(split: Split) -> Iterator[Split]:
     for start in range(0, len(split[0]), BATCH_SIZE):
         yield tuple(column[start : start + BATCH_SIZE] for column in split)
 
 
-def _own(network: Any, model: Model, split: Split, params: Params) -> Metrics:
-    """By the model's `evaluate`, as at the end of its training."""
+def _own(network: Any, model: Model, split: Split, params: Params, notes: list[str]) -> Metrics:
+    """By the model's `evaluate`, as at the end of its training; logits tell a classifier's."""
+    if model.classifies and _plain(model):
+        return {}
     model.begin_epoch(network, 1.0, params)
-    found = _guarded("evaluate", lambda: model.evaluate(network, _batches(split), params))
+    try:
+        found = _guarded("evaluate", lambda: model.evaluate(network, _batches(split), params))
+    except HpoError as error:
+        if not model.classifies:
+            raise
+        notes.append(f"Without the model's own metrics: {error}.")
+        return {}
     return {name: float(value) for name, value in found.items()}
 
 

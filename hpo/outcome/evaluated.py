@@ -90,7 +90,12 @@ def evaluate_artifact(
     given = (rows.split, artifact.params, artifact.info)
     try:
         measured = evaluate(network.to(pick_device()), found, *given, n_resamples=n_resamples)
-    except HpoError:
+    except HpoError as error:
+        if rows.trained is None:
+            raise HpoError(
+                f"{error}; perhaps it needs {artifact.data!r}, which it was trained on and which "
+                "is not to be had"
+            ) from None
         if not rows.unknown_classes:
             raise
         raise SpecError(

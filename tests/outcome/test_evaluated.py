@@ -17,7 +17,7 @@ from hpo.outcome.artifact import read
 from hpo.outcome.evaluated import LOG, evaluate_artifact, facts_of, record
 from hpo.outcome.rows import find_rows
 from hpo.registry import find_model, load_model
-from tests.outcome.artifacts import shapes
+from tests.outcome.artifacts import saved, shapes
 
 
 def same(found: dict[str, float], recorded: dict[str, float]) -> bool:
@@ -149,6 +149,35 @@ def test_code_of_ones_own_runs_only_if_it_is_given(own: Path) -> None:
     assert sorted(set(found.evaluation.rows["true"])) == ["0", "1", "2"]
     with pytest.raises(SpecError, match="CNN gives no data of its own"):
         evaluate_artifact(own, model="cnn")
+
+
+def test_without_its_training_data_a_probe_is_measured_as_it_was_saved(tmp_path: Path) -> None:
+    before = shapes(tmp_path / "before", 30, 0)
+    path = saved("ssl-image", tmp_path / "ssl", before, params={"width": 8, "batch_size": 128})
+    data = shapes(tmp_path / "after", 20, 1)
+    whole = evaluate_artifact(path, data=data, n_resamples=0)
+    assert "probe_accuracy" in whole.evaluation.measures
+    shutil.rmtree(tmp_path / "before")
+    found = evaluate_artifact(path, data=data, n_resamples=0)
+    assert found.evaluation.measures["accuracy"] == whole.evaluation.measures["accuracy"]
+    assert "probe_accuracy" not in found.evaluation.measures
+    assert any(
+        "Whether some of these rows were trained on cannot be told" in n for n in found.notes
+    )
+    assert any("Without the model's own metrics" in note for note in found.notes)
+
+
+def test_a_gan_needs_the_data_it_was_trained_on(tmp_path: Path) -> None:
+    before = shapes(tmp_path / "before", 12, 0)
+    path = saved("gan", tmp_path / "gan", before, params={"width_generator": 16})
+    named = shapes(tmp_path / "named", 4, 1, ("cat", "dog"))
+    with pytest.raises(SpecError, match="classes that the network does not know, and its metrics"):
+        evaluate_artifact(path, data=named)
+    shutil.rmtree(tmp_path / "before")
+    with pytest.raises(HpoError, match=r"perhaps it needs 'imagefolder:.*not to be had"):
+        evaluate_artifact(path, data=shapes(tmp_path / "after", 4, 1))
+    with pytest.raises(SpecError, match="nothing at"):
+        evaluate_artifact(path)
 
 
 def test_a_model_of_the_zoo_takes_no_other_code(cnn: Path) -> None:

@@ -130,9 +130,7 @@ def test_a_browser_shows_it_without_an_error_or_a_request(
 
     found = evaluated["cnn"]
     evil = many(90, 3, EVIL)
-    rows = {**found.evaluation.rows, "true": [EVIL] * found.evaluation.n_rows}
-    hostile = replace(found, evaluation=replace(found.evaluation, classified=None, rows=rows))
-    named = replace(
+    hostile = replace(
         found,
         evaluation=replace(
             found.evaluation,
@@ -141,7 +139,7 @@ def test_a_browser_shows_it_without_an_error_or_a_request(
             n_rows=90,
         ),
     )
-    pages = {**evaluated, "hostile": hostile, "named": named}
+    pages = {**evaluated, "hostile": hostile}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for name, one in pages.items():
