@@ -103,6 +103,8 @@ class Model:
     """Time given to the search when the user names no budget at all."""
     additive: ClassVar[bool] = True
     """Whether a batch's loss is the mean over its rows; not if rows are compared to each other."""
+    classifies: ClassVar[bool] = False
+    """Whether the network maps a batch's first column to logits [B, n_classes] of the second."""
 
     def data(self, seed: int) -> Data | None:
         """The model's own data, for models that need no `--data`; None: use the registry."""
@@ -147,6 +149,16 @@ class Model:
             f"{type(self).__name__} must define evaluate(net, batches, params)"
         )
 
+    def per_row(
+        self, net: nn.Module, batches: Iterable[Split], params: Params
+    ) -> Mapping[str, Tensor | list[str]]:
+        """What each row comes to by itself, for `hpo evaluate`: columns of N numbers or texts.
+
+        A column with the name of a metric holds what that metric is the mean of, and so gives it
+        an interval; `loss` says which rows are the hardest; `true` and `predicted` are texts.
+        """
+        return {}
+
     def show(
         self, net: nn.Module, split: Split, params: Params, info: Mapping[str, Any]
     ) -> Mapping[str, bytes]:
@@ -169,6 +181,7 @@ class Classifier(Model):
     """A model whose network maps inputs to class logits [B, n_classes]."""
 
     task = "classification"
+    classifies = True
     objective = Objective("accuracy", "maximize")
 
     def loss(self, net: nn.Module, batch: Split, params: Params) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli import compare, inspect, report, rerun, run, transport
+from hpo.cli import compare, evaluate, inspect, report, rerun, run, transport
 from hpo.errors import HpoError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ inspect.register(app)
 report.register(app)
 rerun.register(app)
 transport.register(app)
+evaluate.register(app)
 
 
 def _version(asked: bool) -> None:

@@ -15,7 +15,7 @@ import platform
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -205,13 +205,19 @@ def read(path: str | Path) -> Artifact:
         ) from None
 
 
-def load(path: str | Path, model: str | type[Model] | Model | None = None) -> Any:
+def load(
+    path: str | Path,
+    model: str | type[Model] | Model | None = None,
+    data: Data | None = None,
+) -> Any:
     """Gives the retrained network back, in eval mode, on the CPU.
 
     Args:
         path: the folder that `hpo retrain` printed.
         model: your own model's class or reference (`./mine.py:Net`).  Models of the zoo need
             none; code named inside the folder is never imported by itself.
+        data: what it was trained on, for networks that are measured by it, such as a GAN; only
+            needed for that.
     Returns:
         An `nn.Module` with the saved weights.
     Raises:
@@ -220,7 +226,7 @@ def load(path: str | Path, model: str | type[Model] | Model | None = None) -> An
     from safetensors.torch import load as load_state
 
     artifact = read(path)
-    found = _model_of(artifact, model)
+    found = model_of(artifact, model)
     if isinstance(found, FunctionModel):
         raise SpecError(
             f"model: {artifact.model!r} is a function, which only it can rebuild: "
@@ -229,19 +235,27 @@ def load(path: str | Path, model: str | type[Model] | Model | None = None) -> An
     weights = Path(path).expanduser() / WEIGHTS
     if not weights.is_file():
         raise SpecError(f"path: {str(path)!r} holds no {WEIGHTS}")
-    data = Data(artifact.data, (), (), None, artifact.info)
-    network = found.build(artifact.params, data)
+    if data is None:
+        data = Data(artifact.data, (), (), None, artifact.info)
     try:
+        network = found.build(artifact.params, replace(data, info=artifact.info))
         network.load_state_dict(load_state(weights.read_bytes()))
+    except SpecError:
+        raise
     except Exception as error:
-        reason = str(error).partition("\n")[0]
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise SpecError(
             f"path: {str(weights)!r} does not fit {artifact.model!r}: {reason}"
         ) from None
     return network.eval()
 
 
-def _model_of(artifact: Artifact, model: str | type[Model] | Model | None) -> Model:
+def model_of(artifact: Artifact, model: str | type[Model] | Model | None) -> Model:
+    """The model behind a saved network; its own code only if it is given here.
+
+    Raises:
+        SpecError: its own code is needed.
+    """
     if model is None and artifact.model not in MODELS:
         raise SpecError(
             unknown("model", artifact.model, MODELS).partition(": did")[0]

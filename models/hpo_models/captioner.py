@@ -152,22 +152,35 @@ class Captioner(Model):
         """Word F1 and exact matches are means over rows; chrF and BLEU are 0..100, of all rows."""
         import sacrebleu
 
+        rows = self.per_row(net, batches, params)
+        predicted, true = rows["predicted"], rows["true"]
+        return {
+            "word_f1": float(rows["word_f1"].mean()),
+            "exact": float(rows["exact"].mean()),
+            "chrf": sacrebleu.corpus_chrf(predicted, [true]).score,
+            "bleu": sacrebleu.corpus_bleu(predicted, [true]).score,
+            "loss": float((rows["loss"] * rows["n_words"]).sum() / rows["n_words"].sum()),
+        }
+
+    def per_row(self, net: nn.Module, batches: Iterable[Split], params: Params) -> dict[str, Any]:
+        """Both captions, their word F1, whether they are equal; mean loss and number of words."""
         assert isinstance(net, CaptionNet)
         predicted: list[str] = []
         true: list[str] = []
-        total, n_words = 0.0, 0
+        losses, n_words = [], []
         for images, words, letters in batches:
-            total += float(_word_losses(net, images, words, 0.0).sum())
-            n_words += int((words[:, 1:] != PAD).sum())
+            losses.append(_word_losses(net, images, words, 0.0).double().sum(dim=1))
+            n_words.append((words[:, 1:] != PAD).double().sum(dim=1))
             predicted += net.captions(images, params["beam"])
             true += texts_of(letters)
         pairs = list(zip(predicted, true, strict=True))
         return {
-            "word_f1": sum(word_f1(*pair) for pair in pairs) / len(pairs),
-            "exact": sum(a == b for a, b in pairs) / len(pairs),
-            "chrf": sacrebleu.corpus_chrf(predicted, [true]).score,
-            "bleu": sacrebleu.corpus_bleu(predicted, [true]).score,
-            "loss": total / n_words,
+            "true": true,
+            "predicted": predicted,
+            "word_f1": torch.tensor([word_f1(*pair) for pair in pairs], dtype=torch.float64),
+            "exact": torch.tensor([a == b for a, b in pairs], dtype=torch.float64),
+            "loss": torch.cat(losses) / torch.cat(n_words),
+            "n_words": torch.cat(n_words),
         }
 
     def show(

@@ -144,15 +144,30 @@ class Retrieval(Model):
 
     def evaluate(self, net: nn.Module, batches: Iterable[Split], params: Params) -> Metrics:
         """Recall at 10 and 1 and the median rank among all rows, means of both directions."""
-        rows = [(*net(*batch), batch[0], batch[2]) for batch in batches]
-        of_images, of_texts, images, letters = (torch.cat(c) for c in zip(*rows, strict=True))
-        relevant = _same(images) | _same(letters)
-        scores = of_images.float() @ of_texts.float().T
-        both = torch.stack((ranks(scores, relevant), ranks(scores.T, relevant.T))).double()
+        both, _, _ = _ranked(net, batches)
         return {
             "recall_at_10": float((both <= 10).double().mean()),
             "recall_at_1": float((both <= 1).double().mean()),
             "median_rank": float(both.median(dim=1).values.mean()),
+        }
+
+    def per_row(
+        self, net: nn.Module, batches: Iterable[Split], params: Params
+    ) -> dict[str, Tensor | list[str]]:
+        """Of each row as two queries, among all rows: ranks, recalls, cross-entropy of its own
+        text among all texts and of its own image among all images; the nearest text."""
+        assert isinstance(net, DualEncoder)
+        both, scores, texts = _ranked(net, batches)
+        logits = scores * net.log_scale.clamp(max=MAX_SCALE).exp()
+        losses = (logits.log_softmax(dim=1) + logits.T.log_softmax(dim=1)).diagonal() / -2
+        return {
+            "true": texts,
+            "predicted": [texts[k] for k in scores.argmax(dim=1).tolist()],
+            "text_rank": both[0],
+            "image_rank": both[1],
+            "recall_at_10": (both <= 10).double().mean(dim=0),
+            "recall_at_1": (both <= 1).double().mean(dim=0),
+            "loss": losses,
         }
 
     def show(
@@ -169,6 +184,17 @@ class Retrieval(Model):
                 frame = "green" if row == query else None
                 tiles.append(Tile(split[0][row], [(names[row], "grey")], frame))
         return {"neighbours.png": tiles_png(tiles, columns=1 + N_NEAREST)}
+
+
+def _ranked(net: nn.Module, batches: Iterable[Split]) -> tuple[Tensor, Tensor, list[str]]:
+    """Ranks [2, N] of the texts for each image and of the images for each text, scores [N, N] of
+    images and texts, and the texts."""
+    rows = [(*net(*batch), batch[0], batch[2]) for batch in batches]
+    of_images, of_texts, images, letters = (torch.cat(c) for c in zip(*rows, strict=True))
+    relevant = _same(images) | _same(letters)
+    scores: Tensor = of_images.float() @ of_texts.float().T
+    both = torch.stack((ranks(scores, relevant), ranks(scores.T, relevant.T))).double()
+    return both, scores, texts_of(letters)
 
 
 def ranks(scores: Tensor, relevant: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ class SSLImage(Model):
     n_trials = 20
     epochs = 12
     additive = False
+    classifies = True
     space = Space(
         lr=Float(5e-4, 2e-2, log=True, default=4e-3, grid=(2e-3, 4e-3, 8e-3)),
         weight_decay=Float(1e-6, 1e-1, log=True, default=1e-4, grid=(1e-4, 1e-2)),

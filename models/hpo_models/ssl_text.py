@@ -65,6 +65,7 @@ class SSLText(Model):
     n_trials = 20
     epochs = 10
     additive = False
+    classifies = True
     space = Space(
         lr=Float(5e-4, 2e-2, log=True, default=3e-3, grid=(1e-3, 3e-3, 1e-2)),
         weight_decay=Float(1e-5, 3e-1, log=True, default=1e-2, grid=(1e-3, 1e-1)),

@@ -151,6 +151,13 @@ class VAE(Model):
 
     def evaluate(self, net: nn.Module, batches: Iterable[Split], params: Params) -> Metrics:
         """Means over images: elbo and kl in nats, mse a pixel of the mean code's image."""
+        rows = self.per_row(net, batches, params)
+        return {name: float(rows[name].double().mean()) for name in ("elbo", "kl", "mse")}
+
+    def per_row(
+        self, net: nn.Module, batches: Iterable[Split], params: Params
+    ) -> dict[str, Tensor]:
+        """The metrics of each image [N]; its loss is the negative bound."""
         assert isinstance(net, VAENet)
         generator = torch.Generator().manual_seed(0)
         rows = []
@@ -159,9 +166,8 @@ class VAE(Model):
             noise = torch.randn(mean.shape, generator=generator).to(mean)
             error, kl = bound_terms(net, images, mean, log_variance, noise)
             mse = (net.decode(mean) - images).square().flatten(1).mean(dim=1)
-            rows.append(torch.stack((-error - kl, kl, mse), dim=1))
-        means = torch.cat(rows).double().mean(dim=0).tolist()
-        return dict(zip(("elbo", "kl", "mse"), means, strict=True))
+            rows.append(torch.stack((-error - kl, kl, mse, error + kl)))
+        return dict(zip(("elbo", "kl", "mse", "loss"), torch.cat(rows, dim=1), strict=True))
 
     def show(
         self, net: nn.Module, split: Split, params: Params, info: Mapping[str, Any]

@@ -175,7 +175,7 @@ def test_a_browser_shows_it_without_an_error_or_a_request(
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for path in pages.values():
             page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-            problems = _problems_of(page)
+            problems = problems_of(page)
             page.goto(path.as_uri())
             plots = page.locator(".plot")
             for k in range(plots.count()):
@@ -195,7 +195,7 @@ def test_a_browser_shows_it_without_an_error_or_a_request(
         browser.close()
 
 
-def _problems_of(page: Any) -> list[str]:
+def problems_of(page: Any) -> list[str]:
     """Fills up with console errors, exceptions, dialogs and requests that leave the page."""
     found: list[str] = []
     page.on("console", lambda m: found.append(m.text) if m.type == "error" else None)

@@ -64,10 +64,10 @@ def caption_data(
     specials = ["<pad>", "<begin>", "<end>", "<unknown>"]
     vocabulary = specials + sorted(counts, key=lambda word: (-counts[word], word))
     ids = {word: k for k, word in enumerate(vocabulary)}
-    words = _padded(
+    words = padded(
         [[BEGIN, *(ids.get(word, UNKNOWN) for word in text.split()), END] for text in texts]
     )
-    letters = _padded([[ord(letter) for letter in f" {text} "] for text in texts])
+    letters = padded([[ord(letter) for letter in f" {text} "] for text in texts])
     train, val, test = (
         tuple(column[torch.tensor(part)] for column in (images, words, letters)) for part in parts
     )
@@ -103,7 +103,8 @@ def split_by_hash(keys: Sequence[str], n_val: int, n_test: int, seed: int) -> li
     return parts
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
+def padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of ids as [N, longest] int64, 0 behind."""
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
