@@ -1,0 +1,180 @@
+"""How fast a trial trains: `hpo`'s loop beside a bare PyTorch loop of the same network.
+
+    python benchmarks/trial_speed.py [--models cnn,rnn,vae,cross-lingual,captioner] [--rounds 7]
+    python benchmarks/trial_speed.py --options [--models cnn] [--epochs 5]
+
+Both train a zoo model's default configuration on its default data with one thread, from the start
+of the trial to its end: network and optimizer made, all epochs, evaluation after each.  They take
+turns in one process, after an epoch each to warm up, and the ratio is taken within a round.
+
+The bare loop is what one writes by hand, at its best: rows by tensor index, the model's own
+augmentation and loss, torch's optimizer and schedule, images in the same memory layout.  It
+measures a classifier's accuracy and nothing else, and keeps no best weights.
+
+`--options` is what memory layout, bf16 and the compiler make of a whole trial, compiling included;
+the compiler starts afresh each time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+from hpo.model import Classifier, Data, Model, Split
+from hpo.registry import ModelRef, find_data, find_model, load_data, load_model
+from hpo.training.session import SPLIT_SEED, Job, start
+
+MODELS = ("cnn", "rnn", "vae", "cross-lingual", "captioner")
+EVALUATED_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Task:
+    """What both loops train."""
+
+    ref: ModelRef
+    model: Model
+    data_name: str
+    data: Data
+    params: dict[str, Any]
+
+    @classmethod
+    def of(cls, name: str) -> Task:
+        ref = find_model(name)
+        model = load_model(ref)
+        data_name = find_data(model, None)
+        data = load_data(model, data_name, SPLIT_SEED)
+        assert data is not None
+        return cls(ref, model, data_name, data.for_search(), model.space.default())
+
+
+def by_hpo(task: Task, epochs: int, **settings: Any) -> float:
+    """A trial as a worker runs it; its last value."""
+    job = Job(task.ref, task.params, task.data_name, seed=0, epochs=epochs, settings=settings)
+    session = start(job, "cpu")
+    while not session.step().finished:
+        pass
+    return session.best()[task.model.objective.metric]
+
+
+def by_hand(task: Task, epochs: int) -> float:
+    """The same without this service; its best value."""
+    model, params, (train, val) = task.model, task.params, (task.data.train, task.data.val)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    net = model.build(params, task.data)
+    if train[0].dim() == 4:
+        net = net.to(memory_format=torch.channels_last)
+    size = params["batch_size"]
+    n_batches = len(train[0]) // size
+    assert params.get("optimizer", "adamw") == "adamw" and not params.get("ema")
+    optimizer = torch.optim.AdamW(
+        net.parameters(), lr=params["lr"], weight_decay=params["weight_decay"]
+    )
+    schedule: lr_scheduler.LRScheduler
+    if params["schedule"] == "onecycle":
+        schedule = lr_scheduler.OneCycleLR(optimizer, params["lr"], epochs * n_batches)
+    else:
+        schedule = lr_scheduler.CosineAnnealingLR(optimizer, epochs * n_batches)
+    generator = torch.Generator().manual_seed(0)
+    best = float("-inf")
+    for epoch in range(epochs):
+        model.begin_epoch(net, epoch / epochs, params)
+        net.train()
+        order = torch.randperm(len(train[0]), generator=generator)[: n_batches * size]
+        for rows in order.split(size):
+            batch = model.prepare(tuple(column[rows] for column in train), params, generator)
+            loss = model.loss(net, _layout(batch), params)
+            optimizer.zero_grad()
+            loss.backward()
+            if "grad_clip" in params:
+                nn.utils.clip_grad_norm_(net.parameters(), params["grad_clip"])
+            optimizer.step()
+            schedule.step()
+        net.eval()
+        with torch.no_grad():
+            best = max(best, _value(model, net, val, params))
+    return best
+
+
+def _layout(batch: Split) -> Split:
+    if batch[0].dim() != 4:
+        return batch
+    return batch[0].contiguous(memory_format=torch.channels_last), *batch[1:]
+
+
+def _value(model: Model, net: nn.Module, val: Split, params: dict[str, Any]) -> float:
+    def batches() -> Iterator[Split]:
+        for at in range(0, len(val[0]), EVALUATED_AT_ONCE):
+            yield _layout(tuple(column[at : at + EVALUATED_AT_ONCE] for column in val))
+
+    if isinstance(model, Classifier):
+        right = sum(int((net(batch[0]).argmax(1) == batch[1]).sum()) for batch in batches())
+        return right / len(val[0])
+    return model.evaluate(net, batches(), params)[model.objective.metric]
+
+
+def _seconds(train: Callable[[], float]) -> float:
+    began = time.process_time()
+    train()
+    return time.process_time() - began
+
+
+def beside_bare(args: argparse.Namespace) -> None:
+    """Prints the table of both loops' speed."""
+    print("| model | rows | rows a second: bare loop | hpo | hpo beside it, median [all rounds] |")
+    print("|---|---|---|---|---|")
+    for name in args.models:
+        task = Task.of(name)
+        loops: list[Callable[[int], float]] = [
+            lambda epochs, task=task: by_hand(task, epochs),
+            lambda epochs, task=task: by_hpo(task, epochs),
+        ]
+        for loop in loops:
+            loop(1)
+        taken: list[list[float]] = [[], []]
+        for round_ in range(args.rounds):
+            for k in (0, 1) if round_ % 2 else (1, 0):  # neither always comes first
+                taken[k].append(_seconds(lambda k=k: loops[k](args.epochs)))
+        n_rows = len(task.data.train[0])
+        speeds = [n_rows * args.epochs / statistics.median(seconds) for seconds in taken]
+        ratios = sorted(bare / ours for bare, ours in zip(*taken, strict=True))
+        print(
+            f"| {name} | {n_rows:,} | {speeds[0]:,.0f} | {speeds[1]:,.0f} "
+            f"| {statistics.median(ratios):.3f} [{ratios[0]:.3f}, {ratios[-1]:.3f}] |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", type=lambda text: text.split(","), default=list(MODELS))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--epochs", type=int, default=3)
+    args = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    print(
+        f"{platform.python_version()}, torch {torch.__version__}, {cores} cores, one thread, "
+        f"{args.epochs} epochs, {args.rounds} rounds\n"
+    )
+    beside_bare(args)
+
+
+if __name__ == "__main__":
+    main()
