@@ -1,27 +1,33 @@
 """How fast a trial trains: `hpo`'s loop beside a bare PyTorch loop of the same network.
 
     python benchmarks/trial_speed.py [--models cnn,rnn,vae,cross-lingual,captioner] [--rounds 7]
-    python benchmarks/trial_speed.py --options [--models cnn] [--epochs 5]
+    python benchmarks/trial_speed.py --ways [--models cnn] [--rounds 3]
 
 Both train a zoo model's default configuration on its default data with one thread, from the start
 of the trial to its end: network and optimizer made, all epochs, evaluation after each.  They take
 turns in one process, after an epoch each to warm up, and the ratio is taken within a round.
+Seconds are the process's CPU seconds, a compiler's that it starts included: one thread that waits
+for nothing, on a machine that may be busy.
 
 The bare loop is what one writes by hand, at its best: rows by tensor index, the model's own
 augmentation and loss, torch's optimizer and schedule, images in the same memory layout.  It
 measures a classifier's accuracy and nothing else, and keeps no best weights.
 
-`--options` is what memory layout, bf16 and the compiler make of a whole trial, compiling included;
-the compiler starts afresh each time.
+`--ways` compares ways of training in `hpo`'s loop: the layout of images, bf16, and a network that
+torch.compile has compiled, which begins afresh for each trial but finds its kernels on the disk
+from the second one on; an epoch more is the difference of two trials' seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
+import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -128,10 +134,15 @@ def _value(model: Model, net: nn.Module, val: Split, params: dict[str, Any]) -> 
     return model.evaluate(net, batches(), params)[model.objective.metric]
 
 
-def _seconds(train: Callable[[], float]) -> float:
-    began = time.process_time()
-    train()
-    return time.process_time() - began
+def _seconds(train: Callable[..., float], *arguments: Any, **settings: Any) -> float:
+    began = _cpu_seconds()
+    train(*arguments, **settings)
+    return _cpu_seconds() - began
+
+
+def _cpu_seconds() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def beside_bare(args: argparse.Namespace) -> None:
@@ -140,16 +151,13 @@ def beside_bare(args: argparse.Namespace) -> None:
     print("|---|---|---|---|---|")
     for name in args.models:
         task = Task.of(name)
-        loops: list[Callable[[int], float]] = [
-            lambda epochs, task=task: by_hand(task, epochs),
-            lambda epochs, task=task: by_hpo(task, epochs),
-        ]
+        loops: tuple[Callable[[Task, int], float], ...] = (by_hand, by_hpo)
         for loop in loops:
-            loop(1)
+            loop(task, 1)
         taken: list[list[float]] = [[], []]
         for round_ in range(args.rounds):
             for k in (0, 1) if round_ % 2 else (1, 0):  # neither always comes first
-                taken[k].append(_seconds(lambda k=k: loops[k](args.epochs)))
+                taken[k].append(_seconds(loops[k], task, args.epochs))
         n_rows = len(task.data.train[0])
         speeds = [n_rows * args.epochs / statistics.median(seconds) for seconds in taken]
         ratios = sorted(bare / ours for bare, ours in zip(*taken, strict=True))
@@ -160,6 +168,56 @@ def beside_bare(args: argparse.Namespace) -> None:
         )
 
 
+def compare_ways(args: argparse.Namespace) -> None:
+    """Prints what layouts, bf16 and compiling make of a trial and of an epoch of it."""
+    print("| model | way | a trial's first epoch, CPU s | an epoch more |")
+    print("|---|---|---|---|")
+    more = args.epochs
+    for name in args.models:
+        task = Task.of(name)
+        by_hpo(task, 1)
+        for way, settings in WAYS.items():
+            firsts, others = [], []
+            for _ in range(args.rounds):
+                with _compiling(task.model, way == "compiled"):
+                    first = _seconds(by_hpo, task, 1, **settings)
+                with _compiling(task.model, way == "compiled"):
+                    whole = _seconds(by_hpo, task, 1 + more, **settings)
+                firsts.append(first)
+                others.append((whole - first) / more)
+            # The first round's compiling is the one that finds nothing on the disk.
+            shown = f"{statistics.median(firsts[1:] or firsts):.2f}"
+            if way == "compiled":
+                shown += f" (nothing on the disk: {firsts[0]:.1f})"
+            print(f"| {name} | {way} | {shown} | {statistics.median(others):.3f} |", flush=True)
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "channels_last (as hpo trains)": {},
+    "contiguous": {"channels_last": False},
+    "bf16": {"precision": "bf16"},
+    "compiled": {},
+}
+
+
+@contextlib.contextmanager
+def _compiling(model: Model, compiled: bool) -> Iterator[None]:
+    build = model.build
+
+    def built(params: Any, data: Data) -> nn.Module:
+        net = build(params, data)
+        net.compile()
+        return net
+
+    torch._dynamo.reset()
+    if compiled:
+        model.build = built  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        model.build = build  # type: ignore[method-assign]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -167,13 +225,16 @@ def main() -> None:
     parser.add_argument("--models", type=lambda text: text.split(","), default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--ways", action="store_true", help="layouts, bf16 and the compiler")
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     print(
         f"{platform.python_version()}, torch {torch.__version__}, {cores} cores, one thread, "
         f"{args.epochs} epochs, {args.rounds} rounds\n"
     )
-    beside_bare(args)
+    with tempfile.TemporaryDirectory() as kernels:
+        os.environ |= {"TORCHINDUCTOR_CACHE_DIR": kernels, "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        (compare_ways if args.ways else beside_bare)(args)
 
 
 if __name__ == "__main__":
