@@ -11,7 +11,8 @@ for nothing, on a machine that may be busy.
 
 The bare loop is what one writes by hand, at its best: rows by tensor index, the model's own
 augmentation and loss, torch's optimizer and schedule, images in the same memory layout.  It
-measures a classifier's accuracy and nothing else, and keeps no best weights.
+measures a classifier's accuracy and nothing else, and keeps no best weights.  It comes with torch's
+default form of the optimizer, and with its fused one, which is what `hpo` takes.
 
 `--ways` compares ways of training in `hpo`'s loop: the layout of images, bf16, and a network that
 torch.compile has compiled, which begins afresh for each trial but finds its kernels on the disk
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import platform
 import resource
@@ -77,7 +79,7 @@ def by_hpo(task: Task, epochs: int, **settings: Any) -> float:
     return session.best()[task.model.objective.metric]
 
 
-def by_hand(task: Task, epochs: int) -> float:
+def by_hand(task: Task, epochs: int, fused: bool = False) -> float:
     """The same without this service; its best value."""
     model, params, (train, val) = task.model, task.params, (task.data.train, task.data.val)
     torch.set_num_threads(1)
@@ -89,7 +91,7 @@ def by_hand(task: Task, epochs: int) -> float:
     n_batches = len(train[0]) // size
     assert params.get("optimizer", "adamw") == "adamw" and not params.get("ema")
     optimizer = torch.optim.AdamW(
-        net.parameters(), lr=params["lr"], weight_decay=params["weight_decay"]
+        net.parameters(), lr=params["lr"], weight_decay=params["weight_decay"], fused=fused
     )
     schedule: lr_scheduler.LRScheduler
     if params["schedule"] == "onecycle":
@@ -147,25 +149,30 @@ def _cpu_seconds() -> float:
 
 def beside_bare(args: argparse.Namespace) -> None:
     """Prints the table of both loops' speed."""
-    print("| model | rows | rows a second: bare loop | hpo | hpo beside it, median [all rounds] |")
-    print("|---|---|---|---|---|")
+    print(
+        "| model | rows a second: bare loop | bare, fused optimizer | hpo "
+        "| hpo beside the bare loop, median [all rounds] | beside the fused one |"
+    )
+    print("|---|---|---|---|---|---|")
+    loops: tuple[Callable[[Task, int], float], ...]
+    loops = (by_hand, functools.partial(by_hand, fused=True), by_hpo)
     for name in args.models:
         task = Task.of(name)
-        loops: tuple[Callable[[Task, int], float], ...] = (by_hand, by_hpo)
         for loop in loops:
             loop(task, 1)
-        taken: list[list[float]] = [[], []]
+        taken: list[list[float]] = [[] for _ in loops]
         for round_ in range(args.rounds):
-            for k in (0, 1) if round_ % 2 else (1, 0):  # neither always comes first
+            for k in (0, 1, 2) if round_ % 2 else (2, 1, 0):  # neither always comes first
                 taken[k].append(_seconds(loops[k], task, args.epochs))
-        n_rows = len(task.data.train[0])
-        speeds = [n_rows * args.epochs / statistics.median(seconds) for seconds in taken]
-        ratios = sorted(bare / ours for bare, ours in zip(*taken, strict=True))
-        print(
-            f"| {name} | {n_rows:,} | {speeds[0]:,.0f} | {speeds[1]:,.0f} "
-            f"| {statistics.median(ratios):.3f} [{ratios[0]:.3f}, {ratios[-1]:.3f}] |",
-            flush=True,
-        )
+        n_rows = len(task.data.train[0]) * args.epochs
+        speeds = " | ".join(f"{n_rows / statistics.median(seconds):,.0f}" for seconds in taken)
+        beside = " | ".join(_ratio(bare, taken[2]) for bare in taken[:2])
+        print(f"| {name} | {speeds} | {beside} |", flush=True)
+
+
+def _ratio(bare: list[float], ours: list[float]) -> str:
+    ratios = sorted(a / b for a, b in zip(bare, ours, strict=True))
+    return f"{statistics.median(ratios):.3f} [{ratios[0]:.3f}, {ratios[-1]:.3f}]"
 
 
 def compare_ways(args: argparse.Namespace) -> None:
