@@ -118,7 +118,10 @@ def run(arguments: argparse.Namespace) -> None:
             found = race(name, seed, target, arguments.cap)
             results.append(name, asdict(found))
             when = "not reached" if found.seconds is None else f"{found.seconds:.1f} s"
-            print(f"{name} seed {seed}: {when}, {found.full} full, {found.stopped} stopped")
+            print(
+                f"{name} seed {seed}: {when}, {found.full} full, {found.stopped} stopped",
+                flush=True,
+            )
 
 
 def _random_training(seed: int, number: int) -> dict[str, Any]:

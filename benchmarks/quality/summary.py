@@ -65,7 +65,8 @@ def text(contestants: Sequence[str]) -> str:
         beside = "1"
         if name != "hpo" and "hpo" in taken:
             mean, low, high = ratio(taken[name], taken["hpo"])
-            beside = f"{mean:.2f}x [{low:.2f}, {high:.2f}]"
+            interval = f"[{low:.2f}, {high:.2f}]" if len(seeds) > 1 else "(one seed)"
+            beside = f"{mean:.2f}x {interval}"
         first = statistics.median(race.first_s or race.cap_s for race in found)
         full = statistics.median(race.full for race in found)
         stopped = statistics.median(race.stopped for race in found)

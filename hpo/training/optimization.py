@@ -34,7 +34,7 @@ def make_optimizer(
 
     name = params.get("optimizer", "adamw")
     lr = of_player("lr", 1e-3)
-    parts = [
+    parts: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.requires_grad], "lr": lr * factor}
         for parameters, factor in groups
     ]
