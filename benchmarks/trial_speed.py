@@ -209,20 +209,21 @@ WAYS: dict[str, dict[str, Any]] = {
 
 @contextlib.contextmanager
 def _compiling(model: Model, compiled: bool) -> Iterator[None]:
-    build = model.build
+    kind: Any = type(model)  # a session makes an instance of its own
+    build = kind.build
 
-    def built(params: Any, data: Data) -> nn.Module:
-        net = build(params, data)
+    def built(self: Model, params: Any, data: Data) -> nn.Module:
+        net: nn.Module = build(self, params, data)
         net.compile()
         return net
 
     torch._dynamo.reset()
     if compiled:
-        model.build = built  # type: ignore[method-assign]
+        kind.build = built
     try:
         yield
     finally:
-        model.build = build  # type: ignore[method-assign]
+        kind.build = build
 
 
 def main() -> None:
