@@ -196,7 +196,10 @@ def compare_ways(args: argparse.Namespace) -> None:
             shown = f"{statistics.median(firsts[1:] or firsts):.2f}"
             if way == "compiled":
                 shown += f" (nothing on the disk: {firsts[0]:.1f})"
-            print(f"| {name} | {way} | {shown} | {statistics.median(others[1:] or others):.3f} |", flush=True)
+            print(
+                f"| {name} | {way} | {shown} | {statistics.median(others[1:] or others):.3f} |",
+                flush=True,
+            )
 
 
 WAYS: dict[str, dict[str, Any]] = {
