@@ -29,9 +29,10 @@ WEIGHTS, FACTS, CARD = "weights.safetensors", "model.json", "README.md"
 _PACKAGES = ("hpo-torch", "torch", "torchvision", "optuna", "ray", "numpy")
 
 
-def _versions() -> dict[str, str]:
+def current_versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, of the packages that training takes, and of others that are here."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *packages):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -59,7 +60,7 @@ class Artifact:
     seeds: dict[str, int]
     study: dict[str, Any]
     verdict: str = ""
-    versions: dict[str, str] = field(default_factory=_versions)
+    versions: dict[str, str] = field(default_factory=current_versions)
     format: int = 1
 
 
@@ -220,7 +221,7 @@ def load(path: str | Path, model: str | type[Model] | Model | None = None) -> An
     from safetensors.torch import load as load_state
 
     artifact = read(path)
-    found = _model_of(artifact, model)
+    found = model_of(artifact, model)
     if isinstance(found, FunctionModel):
         raise SpecError(
             f"model: {artifact.model!r} is a function, which only it can rebuild: "
@@ -241,7 +242,12 @@ def load(path: str | Path, model: str | type[Model] | Model | None = None) -> An
     return network.eval()
 
 
-def _model_of(artifact: Artifact, model: str | type[Model] | Model | None) -> Model:
+def model_of(artifact: Artifact, model: str | type[Model] | Model | None) -> Model:
+    """The model of a saved artifact; one's own has to be given, as in `load`.
+
+    Raises:
+        SpecError: it is not of the zoo and was not given.
+    """
     if model is None and artifact.model not in MODELS:
         raise SpecError(
             unknown("model", artifact.model, MODELS).partition(": did")[0]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hpo.deployment import Deployment, classifier_of_images
 from hpo.model import Classifier, Data, Params, Split
 from hpo.space import Choice, Float, Int, Space
 
@@ -109,6 +111,9 @@ class CNN(Classifier):
             torch.manual_seed(int(seed))
             parts = [transform(part) for part in inputs.chunk(_CHUNKS)]
         return torch.cat(parts), targets
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        return classifier_of_images(net, info)
 
 
 def _augmentation(name: str, strength: float) -> Any:
