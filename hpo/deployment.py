@@ -54,7 +54,7 @@ class Deployment:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-_ROWS = 3
+_ROWS, _STEPS = 3, 7
 """In an example; not 1, which torch takes for a constant."""
 
 
@@ -64,16 +64,68 @@ def classifier_of_images(net: nn.Module, info: Mapping[str, Any]) -> Deployment:
     Args:
         info: the data's, with `shape` and perhaps `class_names`.
     """
+    graph = Graph(net, ("images",), ("logits",), image_example(info), rows=first_column)
+    settings = {**image_settings(info), "class_names": class_names(info)}
+    return Deployment("image-classification", settings, {"classifier": graph})
+
+
+def first_column(split: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Rows of data as a graph's inputs: the first column."""
+    return split[:1]
+
+
+def image_example(info: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """A few random images [B, C, H, W] of the data's shape."""
     import torch
 
-    example = torch.rand(_ROWS, *info["shape"], generator=torch.Generator().manual_seed(0))
-    graph = Graph(net, ("images",), ("logits",), (example,), rows=lambda split: split[:1])
-    settings = {
-        "input": "image",
-        "shape": list(info["shape"]),
-        "class_names": class_names(info),
+    generator = torch.Generator().manual_seed(0)
+    return (torch.rand(_ROWS, *info["shape"], generator=generator),)
+
+
+def image_settings(info: Mapping[str, Any], resample: str = "bilinear") -> dict[str, Any]:
+    """How an image becomes numbers.
+
+    Args:
+        resample: bilinear or bicubic: how the data's own images were resized.
+    """
+    return {"input": "image", "shape": list(info["shape"]), "resample": resample}
+
+
+def classifier_of_texts(net: nn.Module, info: Mapping[str, Any]) -> Deployment:
+    """Use of a network that maps codes of characters [B, L] to logits [B, n_classes].
+
+    Args:
+        info: the data's, with `vocabulary`, `max_length` and perhaps `class_names`.
+    """
+    graph = Graph(net, ("codes",), ("logits",), *_codes(info), rows=first_column)
+    settings = {**character_settings(info), "class_names": class_names(info)}
+    return Deployment("text-classification", settings, {"classifier": graph})
+
+
+def _codes(info: Mapping[str, Any]) -> tuple[tuple[Tensor, ...], dict[str, dict[int, str]]]:
+    """Codes as an example, and their dynamic dimension."""
+    import torch
+
+    from hpo.inference.inputs import FIRST
+
+    n_codes = len(info["vocabulary"]) + FIRST
+    generator = torch.Generator().manual_seed(0)
+    example = torch.randint(0, n_codes, (_ROWS, _STEPS), generator=generator)
+    lengths = torch.tensor([[_STEPS], [1], [_STEPS - 2]])
+    example = example.clamp_min(FIRST).masked_fill(torch.arange(_STEPS) >= lengths, 0)
+    return (example,), {"codes": {1: "length"}}
+
+
+def character_settings(info: Mapping[str, Any]) -> dict[str, Any]:
+    """How a text becomes codes."""
+    from hpo.inference.inputs import text_form
+
+    return {
+        "input": "characters",
+        "vocabulary": info["vocabulary"],
+        "max_length": info["max_length"],
+        **text_form(info["vocabulary"]),
     }
-    return Deployment("image-classification", settings, {"classifier": graph})
 
 
 def classifier_of_numbers(net: nn.Module, info: Mapping[str, Any]) -> Deployment:
@@ -82,7 +134,7 @@ def classifier_of_numbers(net: nn.Module, info: Mapping[str, Any]) -> Deployment
     Args:
         info: the data's, with the `shape` of a row, and its `dtype` if it is not float32.
     """
-    graph = Graph(net, ("inputs",), ("logits",), _example(info), rows=lambda split: split[:1])
+    graph = Graph(net, ("inputs",), ("logits",), _example(info), rows=first_column)
     settings = {**_number_settings(info), "class_names": class_names(info)}
     return Deployment("tensor-classification", settings, {"classifier": graph})
 
@@ -96,7 +148,7 @@ def network_of_numbers(net: nn.Module, info: Mapping[str, Any]) -> Deployment:
         found = net(*example)
     n = len(found) if isinstance(found, tuple | list) else 1
     outputs = ("output",) if n == 1 else tuple(f"output_{k}" for k in range(n))
-    graph = Graph(net, ("inputs",), outputs, example, rows=lambda split: split[:1])
+    graph = Graph(net, ("inputs",), outputs, example, rows=first_column)
     settings = {**_number_settings(info), "outputs": list(outputs)}
     return Deployment("tensors", settings, {"network": graph})
 

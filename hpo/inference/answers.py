@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from hpo.inference.captioning import Captioning
 from hpo.inference.classification import Classification, Features, Tensors
 from hpo.inference.pictures import Generation, Reconstruction
+from hpo.inference.retrieval import Retrieval
 from hpo.inference.task import Task
 
 TASKS: dict[str, type[Task]] = {
@@ -14,4 +16,6 @@ TASKS: dict[str, type[Task]] = {
     "tensors": Tensors,
     "reconstruction": Reconstruction,
     "generation": Generation,
+    "captioning": Captioning,
+    "retrieval": Retrieval,
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -49,12 +51,15 @@ def dynamic_of(graph: Graph) -> dict[str, dict[int, str]]:
     return {name: {0: BATCH, **graph.dynamic.get(name, {})} for name in graph.inputs}
 
 
-def _dimensions(graph: Graph) -> tuple[dict[int, Any], ...]:
+def _dimensions(graph: Graph) -> tuple[Any, ...]:
     from torch.export import Dim
 
     names = {name for dims in dynamic_of(graph).values() for name in dims.values()}
     made = {name: Dim(name) for name in names}
-    return tuple({k: made[name] for k, name in d.items()} for d in dynamic_of(graph).values())
+    shapes = tuple({k: made[name] for k, name in d.items()} for d in dynamic_of(graph).values())
+    taken = inspect.signature(graph.module.forward).parameters.values()
+    # Those of `*inputs` are one tuple to torch.
+    return (shapes,) if any(p.kind is p.VAR_POSITIONAL for p in taken) else shapes
 
 
 def to_onnx(graph: Graph, opset: int, metadata: Mapping[str, str]) -> bytes:
@@ -167,7 +172,9 @@ def _explained(form: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # torch's exporters raise of many kinds
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # Behind torch's advice to its own developers is what went wrong.
+        said = re.sub(r"\x1b\[\d+m", "", str(error)).rpartition("## Exception summary")[2]
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
         raise HpoError(
             f"format: torch cannot write this network as {form} ({reason}): define "
