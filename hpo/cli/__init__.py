@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli import compare, inspect, report, run
+from hpo.cli import compare, export, inspect, predict, report, run
 from hpo.errors import HpoError
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ run.register(app)
 compare.register(app)
 inspect.register(app)
 report.register(app)
+export.register(app)
+predict.register(app)
 
 
 def _version(asked: bool) -> None:

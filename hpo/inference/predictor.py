@@ -45,7 +45,7 @@ class Predictor:
         """
         if name not in TASKS:
             raise SpecError(f"task: {name!r} is unknown: choose from {', '.join(TASKS)}")
-        self.task, self.run = name, run
+        self.task, self.settings, self.run = name, settings, run
         self.info: dict[str, Any] = {"task": name, **info}
         try:
             self._task = TASKS[name](settings, files)
@@ -104,6 +104,14 @@ class Predictor:
             InputError: an item is wrong; `index` says which, and nothing is answered.
         """
         answers = self.answer([self.read(item, index) for index, item in enumerate(items)])
+        return self.relate(items, answers)
+
+    def relate(self, items: Sequence[Item], answers: list[Answer]) -> list[Answer]:
+        """What one request's answers say of each other: scores between its images and texts.
+
+        Args:
+            items: of the request; only their fields' names matter.
+        """
         return self._task.relate(items, answers)
 
 

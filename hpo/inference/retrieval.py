@@ -46,10 +46,7 @@ class Retrieval(Task):
         one = object_schema(
             ["vector"],
             vector=_VECTOR,
-            scores={
-                "type": "array",
-                "items": object_schema(["item", "score"], item={"type": "integer"}, score=_NUMBER),
-            },
+            scores={"type": "array", "items": pair},
         )
         both = object_schema(
             ["image_vector", "text_vector", "score"],

@@ -230,6 +230,22 @@ def _difference(a: Tensor, b: Tensor) -> float:
     return float(difference.masked_fill(same, 0.0).nan_to_num(float("inf")).max())
 
 
+def has_bundle(path: str | Path) -> bool:
+    """Whether `bundle_of` finds a bundle, and need not make one."""
+    return _made_of(Path(path).expanduser()) is not None
+
+
+def _made_of(folder: Path) -> Path | None:
+    """The folder itself if it is a bundle, or an artifact's bundle of the same weights."""
+    if bundle.is_bundle(folder):
+        return folder.resolve()
+    made = folder / "export" / "onnx"
+    if not bundle.is_bundle(made) or not (folder / WEIGHTS).is_file():
+        return None
+    facts = bundle.Bundle.open(made).facts
+    return made.resolve() if facts.get("artifact") == bundle.sha256(folder / WEIGHTS) else None
+
+
 def bundle_of(path: str | Path, model: ModelLike = None) -> Path:
     """The bundle in ONNX behind a path: itself, or an artifact's, exported now if need be.
 
@@ -241,11 +257,5 @@ def bundle_of(path: str | Path, model: ModelLike = None) -> Path:
         HpoError: it cannot be exported.
     """
     folder = Path(path).expanduser()
-    if bundle.is_bundle(folder):
-        return folder.resolve()
-    made = folder / "export" / "onnx"
-    if bundle.is_bundle(made) and (folder / WEIGHTS).is_file():
-        facts = bundle.Bundle.open(made).facts
-        if facts.get("artifact") == bundle.sha256(folder / WEIGHTS):
-            return made.resolve()
-    return export(folder, model=model).path
+    made = _made_of(folder)
+    return made if made is not None else export(folder, model=model).path
