@@ -117,9 +117,10 @@ def _predictor(path: str, backend: Backend, model: str | None, quiet: bool) -> P
 
 def exported(path: str, model: str | None, quiet: bool) -> Path:
     """The bundle in ONNX behind a path; that it has to be made first is told."""
+    from hpo.outcome.artifact import is_artifact
     from hpo.outcome.export import bundle_of, has_bundle
 
-    if not quiet and not has_bundle(path):
+    if not quiet and is_artifact(path) and not has_bundle(path):
         print(f"Exporting {path} to ONNX first.", file=sys.stderr)
     return bundle_of(path, model)
 
@@ -248,7 +249,8 @@ def _print_csv(rows: list[Row]) -> None:
         cells: Row = {}
         for key, value in row.items():
             if isinstance(value, Mapping):
-                cells.update({f"{key} {name}": item for name, item in value.items()})
+                one = "probability" if key == "probabilities" else key
+                cells.update({f"{one} {name}": item for name, item in value.items()})
             elif isinstance(value, list):
                 cells[key] = json.dumps(plain(value), ensure_ascii=False)
             else:

@@ -106,6 +106,8 @@ def _decode(index: int, content: bytes) -> Image.Image:
         reason = str(error).partition("\n")[0].replace("<_io.BytesIO object at ", "<")[:120]
         if isinstance(error, UnidentifiedImageError):
             reason = "no format that is known"
+        if isinstance(error, images.DecompressionBombError):  # Pillow's own limit, on opening
+            reason = f"more than {MAX_PIXELS // 10**6} million pixels"
         raise InputError(
             index, f"image: cannot be decoded ({reason}): give a whole PNG, JPEG or WebP file"
         ) from None

@@ -206,6 +206,11 @@ def read(path: str | Path) -> Artifact:
         ) from None
 
 
+def is_artifact(path: str | Path) -> bool:
+    """Whether there is a file `model.json`."""
+    return (Path(path).expanduser() / FACTS).is_file()
+
+
 def load(path: str | Path, model: str | type[Model] | Model | None = None) -> Any:
     """Gives the retrained network back, in eval mode, on the CPU.
 
