@@ -25,6 +25,7 @@ class Graph:
         outputs: names of the tensors it gives.
         example: a few rows of each input; B is dynamic.
         dynamic: further dynamic dimensions, by input: `{"words": {1: "n_words"}}`.
+        largest: of a further dynamic dimension, by its name, where there is one.
         rows: the inputs that rows of the model's data come to; None: any numbers like the
             example's will do.
     """
@@ -34,6 +35,7 @@ class Graph:
     outputs: tuple[str, ...]
     example: tuple[Tensor, ...]
     dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    largest: Mapping[str, int] = field(default_factory=dict)
     rows: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]] | None = None
 
 

@@ -55,7 +55,7 @@ def _dimensions(graph: Graph) -> tuple[Any, ...]:
     from torch.export import Dim
 
     names = {name for dims in dynamic_of(graph).values() for name in dims.values()}
-    made = {name: Dim(name) for name in names}
+    made = {name: Dim(name, max=graph.largest.get(name)) for name in names}
     shapes = tuple({k: made[name] for k, name in d.items()} for d in dynamic_of(graph).values())
     taken = inspect.signature(graph.module.forward).parameters.values()
     # Those of `*inputs` are one tuple to torch.

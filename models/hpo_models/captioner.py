@@ -210,6 +210,7 @@ class Captioner(Model):
                 ("logits",),
                 (words, features),
                 {"words": {1: "n_words"}},
+                {"n_words": net.max_words + 2},
                 rows=lambda split: (split[1][:, :-1], net.encode(split[0])),
             ),
         }

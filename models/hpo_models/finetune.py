@@ -173,6 +173,7 @@ class Finetune(Classifier):
             ("logits",),
             tokens(["a longer text", "b", "another one"]),
             {name: {1: "n_tokens"} for name in ("input_ids", "attention_mask")},
+            {"n_tokens": _MAX_TOKENS},
             rows=lambda split: tokens(decode(split[0], net.vocabulary)),
         )
         characters = character_settings(info)

@@ -110,7 +110,7 @@ def _scanned_direction(
     given = (vectors @ of_inputs.T + bias).transpose(0, 1)  # [L, B, gates * width]
     cell, n_states = _CELLS[type(layers).__name__]
     zeros = vectors.new_zeros(vectors.shape[0], layers.hidden_size)
-    before = (zeros if start is None else start, zeros.clone())[:n_states]
+    before = (zeros if start is None else start.clone(), zeros.clone())[:n_states]
 
     def step(state: State, row: tuple[Tensor, Tensor]) -> tuple[State, Tensor]:
         numbers, here = row

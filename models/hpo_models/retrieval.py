@@ -90,7 +90,7 @@ class TextEncoder(nn.Module):
                 _, hidden = padded_states(self.gru, self.words(words), last + 1)
             else:
                 states, _ = self.gru(self.words(words))  # [B, T, width]
-                hidden = states[torch.arange(len(words), device=words.device), last]
+                hidden = states[torch.arange(words.shape[0], device=words.device), last]
         if self.ngrams is not None:
             hidden = hidden + self.ngrams(letters)
         vectors: Tensor = self.head(hidden)
