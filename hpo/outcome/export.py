@@ -207,11 +207,11 @@ def _checked(deployed: Deployed, name: str, graph: Graph, call: Call, tolerance:
             with torch.no_grad():
                 expected, found = as_tuple(graph.module(*inputs)), call(inputs)
         except Exception as error:  # onnxruntime's own classes derive from Exception alone
-            reason = str(error).partition("\n")[0][:300]
+            reason = " ".join(str(error).split())[:300]
             raise HpoError(
                 f"check: {name} cannot be run with {len(inputs[0])} rows: {reason}"
             ) from error
-        largest = max(largest, *map(_difference, expected, found))
+        largest = max(largest, *map(difference, expected, found))
     if not largest <= tolerance:
         raise HpoError(
             f"check: {name} differs from torch by {largest:.3g} (allowed: {tolerance:g}): nothing "
@@ -221,7 +221,7 @@ def _checked(deployed: Deployed, name: str, graph: Graph, call: Call, tolerance:
     return Check(name, largest, len(rows[0]), real)
 
 
-def _difference(a: Tensor, b: Tensor) -> float:
+def difference(a: Tensor, b: Tensor) -> float:
     """The largest absolute difference; infinite if the shapes differ or one is not finite."""
     if a.shape != b.shape:
         return float("inf")
