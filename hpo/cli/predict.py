@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _AT_ONCE = 256
 """Items that are read before they are answered."""
 _FIELDS = {"image": "image", "characters": "text", "tokens": "text", "numbers": "inputs"}
+_LONGEST_NAME = 80
+"""Characters of a text in a table."""
 _N_SHOWN = 3
 """Classes or neighbours in a table."""
 _LARGEST_N = 100_000
@@ -64,7 +66,7 @@ def predict(
         ),
     ] = None,
     text: Annotated[list[str] | None, option("A text, as it is. Repeatable.", "--text")] = None,
-    n: Annotated[int | None, option("Images to generate.", "--n")] = None,
+    n: Annotated[int | None, option("Images to generate; the k-th is of SEED + k.", "--n")] = None,
     seed: Annotated[int, typer.Option(help="Of generated images.", min=0)] = 0,
     to: Annotated[Path | None, option("Folder for the PNGs that the model makes.", "--to")] = None,
     form: Annotated[
@@ -239,7 +241,9 @@ def _print(rows: list[Row], form: AnswerFormat) -> None:
     elif form is AnswerFormat.csv:
         _print_csv(rows)
     elif rows:
-        print_rows([_short(row) for row in rows], Format.table)
+        shorts = [_short(row) for row in rows]
+        columns = list(dict.fromkeys(key for short in shorts for key in short))
+        print_rows([{c: short.get(c) for c in columns} for short in shorts], Format.table)
 
 
 def _print_csv(rows: list[Row]) -> None:
@@ -273,6 +277,8 @@ def _short(row: Row) -> Row:
         elif key == "scores":
             best = value[:_N_SHOWN]
             short["nearest"] = ", ".join(f"{s['input']} {s['score']:.3f}" for s in best)
+        elif key == "input" and len(value) > _LONGEST_NAME:
+            short[key] = f"{value[: _LONGEST_NAME - 1]}…"
         elif isinstance(value, list):
             short[key] = f"{len(value)} numbers"
         elif isinstance(value, Mapping):

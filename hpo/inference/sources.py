@@ -41,7 +41,7 @@ def sources_of(inputs: Sequence[str], texts: Sequence[str], field: str) -> Itera
         field: of an item: `image`, `text` or `inputs`.
     """
     for text in texts:
-        yield _constant(text, "text", text)
+        yield _constant(text or "(empty text)", "text", text)
     for name in inputs:
         yield from _sources(name, field)
 

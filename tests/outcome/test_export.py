@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hpo.errors import HpoError, SpecError
 from hpo.inference.bundle import Bundle
 from hpo.inference.predictor import Predictor
 from hpo.model import Classifier, Data, Model, Params
-from hpo.outcome.artifact import FACTS, Artifact, save
+from hpo.outcome.artifact import FACTS, save
 from hpo.outcome.deployed import Deployed
 from hpo.outcome.export import bundle_of, export, has_bundle
 from hpo.space import Float, Space
@@ -150,7 +151,7 @@ class Pictures(Net):
 
 class Odd(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
-        return rows[:, :2] * sum(rows[0].tolist())
+        return torch.from_numpy(np.sort(rows.numpy(), axis=1)[:, :2].copy())
 
 
 class Unexportable(Net):
@@ -174,7 +175,7 @@ class OfFixedBatch(Net):
 
 def own(model: type[Model], folder: Path) -> Path:
     facts = facts_of("cnn", {}, Data("own", (), (), None, {"n_classes": 2}), {})
-    mine = Artifact(**{**facts.__dict__, "model": "mine.py:Net", "data": "own"})
+    mine = replace(facts, model="mine.py:Net", data="own")
     net = model().build({}, Data("own", (), (), None))
     return save(mine, safetensors_of(net), {}, folder)
 
@@ -206,7 +207,7 @@ def test_a_model_says_that_its_numbers_are_images(tmp_path: Path) -> None:
 
 def test_what_torch_cannot_export_is_one_line_with_a_way_out(tmp_path: Path) -> None:
     path = own(Unexportable, tmp_path)
-    with pytest.raises(HpoError, match=r"torch (cannot write this network as onnx|by)") as error:
+    with pytest.raises(HpoError, match="torch cannot write this network as onnx") as error:
         export(path, model=Unexportable)
     assert "\n" not in str(error.value)
     assert not (path / "export").exists()
