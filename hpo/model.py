@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from hpo.deployment import Deployment
+
 Params = Mapping[str, Any]
 Metrics = dict[str, float]
 Split = tuple["Tensor", ...]
@@ -173,6 +175,20 @@ class Model:
         """Augments a training batch; by default leaves it as it is."""
         return batch
 
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        """How the retrained network is used: what `hpo export` writes and `hpo predict` asks.
+
+        By default its first column of numbers goes in, and what the network makes of it comes out.
+
+        Args:
+            net: in eval mode, on the CPU.
+            info: the data's; `shape` and `dtype` of a row of its first column are added where they
+                are missing and the data can be loaded.
+        """
+        from hpo.deployment import network_of_numbers
+
+        return network_of_numbers(net, info)
+
 
 _SHOWN_AT_ONCE = 512
 
@@ -212,6 +228,12 @@ class Classifier(Model):
             figures = " | ".join(f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
             lines.append(f"| {name} | {row['support']:.0f} | {figures} |")
         return {"classes.md": "\n".join(lines).encode() + b"\n"}
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        """Numbers to classes.  Of images say `hpo.deployment.classifier_of_images(net, info)`."""
+        from hpo.deployment import classifier_of_numbers
+
+        return classifier_of_numbers(net, info)
 
 
 class TrialContext(Protocol):

@@ -29,9 +29,10 @@ WEIGHTS, FACTS, CARD = "weights.safetensors", "model.json", "README.md"
 _PACKAGES = ("hpo-torch", "torch", "torchvision", "optuna", "ray", "numpy")
 
 
-def _versions() -> dict[str, str]:
+def current_versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, of the packages that training takes, and of others that are here."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *packages):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -59,7 +60,7 @@ class Artifact:
     seeds: dict[str, int]
     study: dict[str, Any]
     verdict: str = ""
-    versions: dict[str, str] = field(default_factory=_versions)
+    versions: dict[str, str] = field(default_factory=current_versions)
     format: int = 1
 
 
@@ -203,6 +204,11 @@ def read(path: str | Path) -> Artifact:
             f"path: {str(path)!r} holds no saved model ({type(error).__name__}): "
             "give the folder that `hpo retrain` printed"
         ) from None
+
+
+def is_artifact(path: str | Path) -> bool:
+    """Whether there is a file `model.json`."""
+    return (Path(path).expanduser() / FACTS).is_file()
 
 
 def load(

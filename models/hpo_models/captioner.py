@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo.deployment import Deployment, Graph, first_column, image_example, image_settings
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.datasets.captions import BEGIN, END, PAD, UNKNOWN, texts_of
 from hpo_models.decoders import GRUDecoder, TransformerDecoder
 from hpo_models.images import ImageEncoder, Tile, augment, tiles_png
+from hpo_models.parts import Part
 
 N_SHOWN = 24
 """Test rows in the picture."""
@@ -62,6 +64,11 @@ class CaptionNet(nn.Module):
         logits: Tensor = self.output(self.decode(words, self.encode(images)))
         return logits
 
+    def next_word(self, words: Tensor, features: Tensor) -> Tensor:
+        """Words [B, T] so far, features [B, P, width] -> logits of the next one [B, n_words]."""
+        logits: Tensor = self.output(self.decode(words, features)[:, -1])
+        return logits
+
     def generate(self, images: Tensor, beam: int) -> Tensor:
         """Captions by beam search, the best by mean log probability of its words.
 
@@ -77,8 +84,7 @@ class CaptionNet(nn.Module):
         scores = torch.zeros(n, 1, device=images.device)
         for _ in range(self.max_words + 1):
             n_beams = words.shape[1]
-            states = self.decode(words.flatten(0, 1), features.repeat_interleave(n_beams, 0))
-            logits = self.output(states[:, -1])
+            logits = self.next_word(words.flatten(0, 1), features.repeat_interleave(n_beams, 0))
             logits[:, [PAD, BEGIN, UNKNOWN]] = -torch.inf
             gains = logits.float().log_softmax(1).view(n, n_beams, -1)
             ended = (words[:, :, -1:] == END) | (words[:, :, -1:] == PAD)
@@ -199,6 +205,35 @@ class Captioner(Model):
             colour = "green" if predicted == true else "darkorange" if score else "firebrick"
             tiles.append(Tile(image, [(true, "black"), (predicted, colour)]))
         return {"captions.png": tiles_png(tiles, columns=6)}
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        """Graphs `encoder`: images -> features of places; `decoder`: words so far -> the next."""
+        assert isinstance(net, CaptionNet)
+        images = image_example(info)
+        with torch.no_grad():
+            features = net.encode(images[0])
+        words = torch.full((len(features), net.max_words), BEGIN)
+        encoder = Part(net, "encode", "decoder", "embed", "output")
+        decoder = Part(net, "next_word", "encoder", "project")
+        graphs = {
+            "encoder": Graph(encoder, ("images",), ("features",), images, rows=first_column),
+            "decoder": Graph(
+                decoder,
+                ("words", "features"),
+                ("logits",),
+                (words, features),
+                {"words": {1: "n_words"}},
+                {"n_words": net.max_words + 2},
+                rows=lambda split: (split[1][:, :-1], net.encode(split[0])),
+            ),
+        }
+        settings = {
+            **image_settings(info, resample="bicubic"),
+            "words": net.words,
+            "max_words": net.max_words,
+            "beam": params["beam"],
+        }
+        return Deployment("captioning", settings, graphs)
 
 
 def _word_losses(net: nn.Module, images: Tensor, words: Tensor, smoothing: float) -> Tensor:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo.deployment import Deployment, classifier_of_images
 from hpo.model import Classifier, Data, Params, Split
 from hpo.space import Choice, Float, Int, Space
 
@@ -108,6 +112,9 @@ class CNN(Classifier):
         draws = torch.Generator().manual_seed(seed)
         parts = [change(part, params["strength"], draws) for part in inputs.chunk(_CHUNKS)]
         return torch.cat(parts), targets
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        return classifier_of_images(net, info)
 
 
 def _between(low: float, high: float, generator: torch.Generator) -> float:

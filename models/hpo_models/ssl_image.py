@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hpo.deployment import Deployment, classifier_of_images
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import nt_xent, vicreg
@@ -118,6 +119,11 @@ class SSLImage(Model):
                 colour = "black" if row == query else "green" if same else "red"
                 tiles.append(Tile(split[0][row], [(names[int(split[1][row])], colour)], colour))
         return {"neighbours.png": tiles_png(tiles, columns=1 + _N_NEAREST)}
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        assert isinstance(net, SSLNet)
+        plain = classifier_of_images(net, info)
+        return net.deployment(plain.graphs["classifier"], plain.settings)
 
 
 def _view(images: Tensor, params: Params, generator: torch.Generator) -> Tensor:
