@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,7 +64,7 @@ def facts_of(model: str, params: Mapping[str, Any], data: Data, test: dict[str, 
 
 @functools.cache
 def artifact(name: str, epochs: int = 1, n: int = 64) -> Path:
-    """The folder of a saved model of the zoo, trained once per process: do not change it."""
+    """The folder of a saved model of the zoo, trained once per process: copy it to write in it."""
     model = model_of(name)
     params = model.space.default()
     training = Training(model, params, few(data_of(name), n), TrainSettings(epochs))
@@ -71,4 +73,5 @@ def artifact(name: str, epochs: int = 1, n: int = 64) -> Path:
         metrics = training.run_epoch()
     facts = facts_of(name, params, data_of(name), metrics)
     folder = Path(tempfile.mkdtemp(prefix=f"hpo-{name}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return save(facts, safetensors_of(training.net), {}, folder)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hpo_models.datasets import captions, imagefolder
 from PIL import Image
 
 from hpo.errors import InputError
@@ -79,6 +81,33 @@ def test_numbers_of_whole_models_are_whole() -> None:
     assert read_numbers(0, [1, 2], (2,), "inputs", "int64").dtype == np.int64
     with pytest.raises(InputError, match="fractions"):
         read_numbers(0, [1.5, 2], (2,), "inputs", "int64")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16", "RGBA"])
+def test_a_picture_is_read_as_the_training_data_was(mode: str, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for k in range(3):
+            if mode == "I;16":
+                picture = Image.fromarray(draw.integers(0, 65536, (60, 45)).astype(np.uint16))
+            else:
+                n = len(mode)
+                pixels = draw.integers(0, 256, (60, 45, n)).astype(np.uint8).squeeze()
+                picture = Image.fromarray(pixels, mode)
+            picture.save(tmp_path / label / f"{k}.png")
+    (tmp_path / "captions.csv").write_text(
+        "image,caption\n" + "".join(f"a/{k}.png,picture {'abc'[k]}\n" for k in range(3))
+    )
+    folder = imagefolder.load(str(tmp_path), 0)
+    captioned = captions.load(str(tmp_path), 0)
+    files = [file.read_bytes() for file in sorted(tmp_path.rglob("*.png"))]
+    for data, resample in ((folder, "bilinear"), (captioned, "bicubic")):
+        shape = data.info["shape"]
+        read = [read_image(0, content, shape, resample) for content in files]
+        for row in data.train[0].numpy():
+            assert min(np.abs(row - image).max() for image in read) < 1e-6
+    assert 0.4 < float(folder.train[0].mean()) < 0.6  # not clipped to white
 
 
 @pytest.mark.parametrize("value", [3, None, "x" * (MAX_CHARACTERS + 1), "a\ud800"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -219,3 +220,12 @@ def test_a_network_that_takes_one_number_of_rows_alone_is_refused(tmp_path: Path
         export(path, model=OfFixedBatch)
     assert "\n" not in str(error.value)
     assert not (path / "export").exists()
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])
+def test_a_missing_package_is_named_with_what_installs_it(
+    cnn: Path, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # as Python itself marks what is not there
+    with pytest.raises(SpecError, match=rf"{package}: pip install 'hpo-torch\[export\]'"):
+        export(cnn)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from hpo.errors import SpecError
+from hpo.inference.readers import in_mode
 from hpo.model import Data
 
 PAD, BEGIN, END, UNKNOWN = range(4)
@@ -160,8 +161,8 @@ def _read_images(argument: str, names: Sequence[str]) -> Tensor:
             )
         try:
             with Image.open(file) as image:
-                grey = image.mode in ("L", "1")
-                pictures.append(image.convert("L" if grey else "RGB").resize((SIDE, SIDE)))
+                grey = image.mode in ("L", "1") or image.mode.startswith("I")
+                pictures.append(in_mode(image, "L" if grey else "RGB").resize((SIDE, SIDE)))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise SpecError(
                 f"data: {argument!r}: {name!r} is no readable image ({error}): replace it"
