@@ -283,7 +283,7 @@ def dashboard(
     from hpo.web.dashboard import is_loopback, make_dashboard, serve
     from hpo.web.publish import store_folder
 
-    token = _token(token_file)
+    token = token_of(token_file, "HPO_DASHBOARD_TOKEN")
     made = secrets.token_urlsafe(24) if token is None and not is_loopback(host) else None
     server = make_dashboard(
         resolve_url(storage),
@@ -297,13 +297,14 @@ def dashboard(
     serve(server, host, made)
 
 
-def _token(file: Path | None) -> str | None:
-    """The user's own token.  Never a flag: `ps` shows those."""
+def token_of(file: Path | None, variable: str) -> str | None:
+    """The user's own token, of a file or else of the environment's variable.  Never a flag: `ps`
+    shows those."""
     import os
 
     from hpo.errors import SpecError
 
-    source, token = "HPO_DASHBOARD_TOKEN", os.environ.get("HPO_DASHBOARD_TOKEN", "")
+    source, token = variable, os.environ.get(variable, "")
     if file is not None:
         source = f"token_file: {str(file)!r}"
         try:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -81,19 +81,31 @@ class App:
             await self.starlette(scope, receive, send)
             return
         if self.token is not None and scope["path"] not in _OPEN and not self._known(scope):
-            response = _line(401, "authorization: a token is needed: send Authorization: Bearer")
-            response.headers["WWW-Authenticate"] = "Bearer"
+            refusal = _line(401, "authorization: a token is needed: send Authorization: Bearer")
+            refusal.headers["WWW-Authenticate"] = "Bearer"
+            await refusal(scope, receive, send)
+            return
+        if scope["method"] == "POST" and (name := _predicted(scope["path"])) is not None:
+            # Past the router and what surrounds it, which take as long as a small network.
+            request = Request({**scope, "path_params": {"name": name} if name else {}}, receive)
+            response = await self._safely(request)
             await response(scope, receive, send)
             return
         await self.starlette(scope, receive, send)
+
+    async def _safely(self, request: Request) -> Response:
+        try:
+            return await self.predict(request)
+        except HTTPException as error:
+            return await _refused(request, error)
+        except Exception as error:
+            return await _failed(request, error)
 
     def _known(self, scope: Any) -> bool:
         given = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
         kind, _, token = given.partition(b" ")
         assert self.token is not None
-        return kind.lower() == b"bearer" and hmac.compare_digest(
-            token.strip(), self.token.encode()
-        )
+        return kind.lower() == b"bearer" and hmac.compare_digest(token.strip(), self.token.encode())
 
     async def predict(self, request: Request) -> Response:
         """Answers of the model for the items of the body."""
@@ -140,7 +152,7 @@ class App:
         name = request.path_params.get("name")
         if name is None and len(by_name) == 1:
             return next(iter(by_name.values()))
-        if name not in by_name:
+        if name is None or name not in by_name:
             choices = ", ".join(by_name)
             found = "missing" if name is None else f"{str(name)[:80]!r} is not served"
             raise HTTPException(404, f"model: {found}: choose from {choices}")
@@ -177,9 +189,17 @@ class App:
         return HTMLResponse(page(list(self.models.by_name.values())), headers=_HEADERS)
 
 
+def _predicted(path: str) -> str | None:
+    """The model that a path asks for an answer; '' for the only one; None: another path."""
+    if path == "/v1/predict":
+        return ""
+    name = path.removeprefix("/v1/models/").removesuffix("/predict")
+    return name if path == f"/v1/models/{name}/predict" and "/" not in name else None
+
+
 def _json(content: Any) -> Response:
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return Response(text.encode(), media_type="application/json", headers=_HEADERS)
+    text = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(text, media_type="application/json", headers=_HEADERS)
 
 
 def _line(status: int, message: str) -> JSONResponse:

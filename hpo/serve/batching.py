@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,12 +11,15 @@ from hpo.inference.inputs import Row
 from hpo.inference.predictor import BATCH, Predictor
 from hpo.inference.task import Answer
 
+_QUICK_S = 0.002
+"""A row that takes less is answered on the spot: handing it to a thread would cost as much."""
+
 
 class Batcher:
-    """One thread that answers for all requests of an event loop.
+    """Answers for all requests of an event loop, in one thread at a time.
 
     Nothing waits for a batch to fill: the first rows go at once, and what comes while they are
-    computed goes together.
+    computed goes together.  Rows that take little are computed in the loop itself.
 
     Args:
         predictor: what answers.
@@ -28,12 +32,17 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self._waiting: list[tuple[Sequence[Row], asyncio.Future[list[Answer]]]] = []
         self._running: asyncio.Task[None] | None = None
+        self._row_s = 1.0  # seconds that a row took of late
 
     async def answer(self, rows: Sequence[Row]) -> list[Answer]:
         """One answer a row, in order."""
+        busy = self._running is not None and not self._running.done()
+        if not busy and len(rows) * self._row_s < _QUICK_S:
+            self._observe(len(rows))
+            return self._timed(rows)
         future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
         self._waiting.append((rows, future))
-        if self._running is None or self._running.done():
+        if not busy:
             self._running = asyncio.create_task(self._run())
         return await future
 
@@ -44,7 +53,7 @@ class Batcher:
             rows = [row for part, _ in batch for row in part]
             self._observe(len(rows))
             try:
-                answers = await loop.run_in_executor(self._thread, self.predictor.answer, rows)
+                answers = await loop.run_in_executor(self._thread, self._timed, rows)
             except Exception as error:  # the requests' failure, not the server's
                 for _, future in batch:
                     if not future.done():
@@ -55,6 +64,13 @@ class Batcher:
                 if not future.done():  # its client may have gone
                     future.set_result(answers[first : first + len(part)])
                 first += len(part)
+
+    def _timed(self, rows: Sequence[Row]) -> list[Answer]:
+        begun = time.perf_counter()
+        answers = self.predictor.answer(rows)
+        spent = (time.perf_counter() - begun) / max(1, len(rows))
+        self._row_s = 0.8 * self._row_s + 0.2 * spent if self._row_s < 1.0 else spent
+        return answers
 
     def _take(self) -> list[tuple[Sequence[Row], asyncio.Future[list[Answer]]]]:
         """The first that wait, up to BATCH rows, at least one request."""

@@ -4,6 +4,7 @@ replica has died."""
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import shutil
 import signal
@@ -118,6 +119,7 @@ class Front:
     ) -> None:
         self.port = _free(address)
         self.drain_s = drain_s
+        self._folder = folder
         self._write(address, ports, folder)
         program = binary()
         config = str(folder / "front.cfg")
@@ -157,6 +159,21 @@ class Front:
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
+
+    def in_flight(self) -> int:
+        """Requests under way, as HAProxy counts them; 0 if it does not say."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+            asked.settimeout(2)
+            try:
+                asked.connect(str(self._folder / "front.sock"))
+                asked.sendall(b"show stat -1 2 -1\n")
+                text = b"".join(iter(lambda: asked.recv(65_536), b"")).decode()
+            except OSError:
+                return 0
+        for row in csv.DictReader(text.lstrip("# ").splitlines()):
+            if row["pxname"] == "replicas" and row["svname"] == "BACKEND":
+                return int(row["scur"] or 0)
+        return 0
 
     def wait_until_ready(self, limit_s: float) -> None:
         """Returns once a request is answered through it.
@@ -200,7 +217,9 @@ def _free(address: Address) -> int:
         try:
             probe.bind((address.host, address.port))
         except (OSError, OverflowError) as error:
-            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+            reason = (
+                os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+            )
             raise SpecError(
                 f"port: cannot listen on {address.host}:{address.port} ({reason}): choose another "
                 "with --port"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import tempfile
 import threading
@@ -55,7 +56,9 @@ class Server:
     def __init__(self, plan: Plan, folder: Path, models: Mapping[str, str]) -> None:
         self.plan, self.folder = plan, folder
         self._lock = threading.Lock()
-        self._models = {name: {"path": path, "version": 1} for name, path in models.items()}
+        self._models: dict[str, dict[str, Any]] = {
+            name: {"path": path, "version": 1} for name, path in models.items()
+        }
         self._ports = free_ports(plan.replicas[1] + _SPARE)
         self._token_file: str | None = None
         if plan.token is not None:
@@ -88,6 +91,9 @@ class Server:
             graceful_shutdown_timeout_s=25,
             ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": variables}},
         )(Replica)
+        # By its version replicas see that only settings have changed, which they take as they run; a
+        # Ray without it replaces them, one after another.
+        deployment._version = "1"
         app = deployment.bind(
             self._ports, self._token_file, self.plan.address.max_body, self.plan.threads
         )
@@ -95,7 +101,9 @@ class Server:
             serve.run(app, name=_APP, route_prefix=None)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()
-            raise HpoError(f"the replicas did not start: {reason[-1] if reason else error}") from None
+            raise HpoError(
+                f"the replicas did not start: {reason[-1] if reason else error}"
+            ) from None
 
     def switch(self, name: str, path: str) -> int:
         """Serves another model under a name, new or known; requests under way are answered.
@@ -153,14 +161,13 @@ def serving(plan: Plan, models: Mapping[str, str]) -> Iterator[Server]:
             from ray import serve
             from ray.serve.config import HTTPOptions, ProxyLocation
 
+            logging.getLogger("ray.serve").setLevel(logging.ERROR)
             serve.start(proxy_location=ProxyLocation.Disabled, http_options=HTTPOptions())
             server = Server(plan, folder, models)
             try:
                 yield server
             finally:
-                server.front.drain()
-                with contextlib.suppress(Exception):
-                    serve.shutdown()
+                server.front.drain()  # nothing is under way then: Ray may end with its processes
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -175,5 +182,3 @@ def check(models: Mapping[str, str]) -> None:
     for name, path in models.items():
         check_name(name)
         Predictor.open(path)
-
-

@@ -43,7 +43,14 @@ _ENVIRONMENT = {
 
 _PRELOADED = ("torch", "hpo.tune.trainable")
 _NODES_S = 60
-_SECRETS = ("HPO_STORAGE", "OPTUNA_STORAGE", "PGPASSWORD", "MYSQL_PWD", "HPO_DASHBOARD_TOKEN")
+_SECRETS = (
+    "HPO_STORAGE",
+    "OPTUNA_STORAGE",
+    "PGPASSWORD",
+    "MYSQL_PWD",
+    "HPO_DASHBOARD_TOKEN",
+    "HPO_SERVE_TOKEN",
+)
 _log = logging.getLogger("hpo.tune")
 
 
@@ -133,7 +140,10 @@ def ray_session(spec: StudySpec) -> Iterator[Resources]:
     _set_defaults()
     if spec.ray_address is None:
         plan_resources(spec, local_cpus(), local_gpus())  # refuse before anything starts
-    with _cluster(spec.ray_address) if spec.ray_address else _private_ray(spec.cpus_per_trial), _shut_down():
+    with (
+        _cluster(spec.ray_address) if spec.ray_address else _private_ray(spec.cpus_per_trial),
+        _shut_down(),
+    ):
         yield _when_there(spec)
 
 
@@ -210,9 +220,7 @@ def _cluster(address: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _private_ray(
-    cpus_per_trial: float, preloaded: Sequence[str] = _PRELOADED
-) -> Iterator[None]:
+def _private_ray(cpus_per_trial: float, preloaded: Sequence[str] = _PRELOADED) -> Iterator[None]:
     """Ray for this run alone: on loopback, behind a token, in a folder of its own, and gone when
     the driver is, even if that is killed.  Its workers begin to import what trials need while the
     driver goes on."""
