@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from python_multipart.exceptions import MultipartParseError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
 from hpo.inference.inputs import Item
@@ -95,10 +97,16 @@ async def _from_form(request: Request, max_body: int) -> list[Item]:
     if "content-length" not in request.headers:
         raise HTTPException(411, "content-length: is missing: a form needs it")
     items: list[Item] = []
-    async with request.form(max_files=MAX_ITEMS, max_fields=0) as form:
-        for _, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                items.append({"image": await value.read()})
+    try:
+        async with request.form(max_files=MAX_ITEMS, max_fields=0) as form:
+            for _, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    items.append({"image": await value.read()})
+    except (MultiPartException, MultipartParseError) as error:
+        reason = getattr(error, "message", "") or str(error)
+        raise HTTPException(
+            400, f"body: is no form of files ({reason[:120]}): send images as files"
+        ) from None
     if not items:
         raise HTTPException(400, "body: the form holds no file: send images as files")
     return items

@@ -91,8 +91,8 @@ class Server:
             graceful_shutdown_timeout_s=25,
             ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": variables}},
         )(Replica)
-        # By its version replicas see that only settings have changed, which they take as they run; a
-        # Ray without it replaces them, one after another.
+        # By its version replicas see that only settings have changed, which they take as they
+        # run; a Ray without it replaces them, one after another.
         deployment._version = "1"
         app = deployment.bind(
             self._ports, self._token_file, self.plan.address.max_body, self.plan.threads

@@ -183,3 +183,12 @@ def test_the_end_answers_what_is_under_way(
         assert not found.replicas()
     finally:
         stop(found, signal.SIGKILL)
+
+
+def test_more_than_the_rate_is_refused(bundles: dict[str, Path], tmp_path: Path) -> None:
+    found = start(tmp_path, {"rnn": bundles["rnn"]}, "--replicas", "1", "--rate", "5")
+    try:
+        statuses = [found.request("GET", "/healthz")[0] for _ in range(30)]
+        assert statuses.count(200) <= 10 and 429 in statuses
+    finally:
+        stop(found)
