@@ -36,7 +36,7 @@ from benchmarks.quality import results
 from benchmarks.quality.training import EPOCHS, LOG, SPACE, learn
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLER = "gp"
+SAMPLER = "auto"
 CONTESTANTS = ("hpo", "ray", "optuna")
 _GRACE_S = 20
 """Seconds that a contestant has to end once it is told to."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import SpecError
@@ -96,8 +96,10 @@ def _tpe(
 
 def _gp(start: Start, *, n_startup_trials: int | None = None) -> SpaceSampler:
     """our own Gaussian process: few, costly trials; conditions, running and pruned trials too"""
-    from hpo.search.gp_sampler import GPSampler
+    from hpo.search.gp_sampler import N_STARTUP, GPSampler
 
+    # No matter the budget: its model is of use sooner than others' are.
+    start = replace(start, n_startup=N_STARTUP)
     n_startup = start.startup("n_startup_trials", n_startup_trials)
     return GPSampler(start.space, seed=start.run_seed, n_startup_trials=n_startup)
 
