@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from starlette.applications import Starlette
@@ -39,6 +40,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _OPEN = ("/healthz", "/readyz")
+_HERE = ("127.0.0.1", "localhost", "::1")
 _log = logging.getLogger("hpo.serve")
 
 
@@ -80,6 +82,9 @@ class App:
         if scope["type"] != "http":
             await self.starlette(scope, receive, send)
             return
+        if (problem := self._foreign(scope)) is not None:
+            await _line(403, problem)(scope, receive, send)
+            return
         if self.token is not None and scope["path"] not in _OPEN and not self._known(scope):
             refusal = _line(401, "authorization: a token is needed: send Authorization: Bearer")
             refusal.headers["WWW-Authenticate"] = "Bearer"
@@ -100,6 +105,21 @@ class App:
             return await _refused(request, error)
         except Exception as error:
             return await _failed(request, error)
+
+    def _foreign(self, scope: Any) -> str | None:
+        """Why a request is refused that a page elsewhere may have made a visitor's browser send."""
+        headers = dict(scope["headers"])
+        host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin")
+        try:
+            name = urlsplit(f"//{host}").hostname
+            asked_by = host if origin is None else urlsplit(origin.decode("latin-1")).netloc
+        except ValueError:
+            return f"host: {host[:80]!r}: is no host's name"
+        if self.token is None and host and name not in _HERE:
+            return f"host: {host[:80]!r}: without a token only localhost is answered"
+        if asked_by != host:
+            return "origin: a page from elsewhere asks: call the server from a program, or /docs"
+        return None
 
     def _known(self, scope: Any) -> bool:
         given = next((v for k, v in scope["headers"] if k == b"authorization"), b"")

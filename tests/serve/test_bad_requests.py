@@ -100,6 +100,16 @@ def test_other_addresses_and_methods_are_refused(
     assert found == status and json.loads(text)["error"]
 
 
+@pytest.mark.parametrize(
+    "headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Host": "[x"}]
+)
+def test_a_page_elsewhere_cannot_ask_through_a_browser(
+    running: Running, headers: dict[str, str]
+) -> None:
+    status, text = running.request("GET", "/v1/models", None, JSON, **headers)
+    assert status in (400, 403) and b"cnn" not in text
+
+
 def memory_of(running: Running) -> int:
     """Bytes that the replicas hold."""
     total = 0
@@ -124,7 +134,7 @@ def test_large_bodies_leave_no_memory_behind(running: Running) -> None:
 def _sent(running: Running, n_bytes: int) -> int:
     """The status for a body of so many bytes, of which the server need not take more than some."""
     with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
-        head = f"POST {CNN} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+        head = f"POST {CNN} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
         connection.sendall(f"{head}Content-Length: {n_bytes}\r\n\r\n".encode())
         try:
             for _ in range(n_bytes // 2**16):
@@ -136,7 +146,7 @@ def _sent(running: Running, n_bytes: int) -> int:
 
 def test_chunks_beyond_the_limit_are_refused_as_they_come(running: Running) -> None:
     with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
-        head = f"POST {CNN} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+        head = f"POST {CNN} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
         connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
         try:
             for _ in range(40):
@@ -149,7 +159,7 @@ def test_chunks_beyond_the_limit_are_refused_as_they_come(running: Running) -> N
 def test_a_slow_client_is_not_waited_for_for_ever(running: Running) -> None:
     with socket.create_connection(("127.0.0.1", running.port), timeout=30) as slow:
         begun = time.monotonic()
-        slow.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n")
+        slow.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n")
         assert running.request("GET", "/readyz")[0] == 200
         assert b"408" in slow.recv(64)
         assert time.monotonic() - begun < 15
@@ -157,7 +167,9 @@ def test_a_slow_client_is_not_waited_for_for_ever(running: Running) -> None:
 
 def test_an_answer_says_nothing_of_the_server(running: Running) -> None:
     with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
-        connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.sendall(
+            b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
         answer = b"".join(iter(lambda: connection.recv(65_536), b"")).lower()
     head = answer.partition(b"\r\n\r\n")[0]
     assert b"server:" not in head and b"uvicorn" not in head
