@@ -26,12 +26,14 @@ class Start:
         run_seed: another one for each run of the study, so that a run that goes on does not
             draw again what the first one drew.
         n_startup: random trials before a model of the objective is trusted.
+        n_trials: how many are planned, if that is known.
     """
 
     space: Space
     seed: int
     run_seed: int
     n_startup: int
+    n_trials: int | None = None
 
     def startup(self, option: str, value: int | None) -> int:
         """What the user set by the option, or else what the budget suggests."""
@@ -80,10 +82,10 @@ def _tpe(
 
 def _gp(start: Start, *, n_startup_trials: int | None = None) -> SpaceSampler:
     """our own Gaussian process: few, costly trials; conditions, running and pruned trials too"""
-    from hpo.search.gp_sampler import GPSampler
+    from hpo.search.scalar import ScalarGPSampler
 
     n_startup = start.startup("n_startup_trials", n_startup_trials)
-    return GPSampler(start.space, seed=start.run_seed, n_startup_trials=n_startup)
+    return ScalarGPSampler(start.space, seed=start.run_seed, n_startup_trials=n_startup)
 
 
 def _optuna_gp(
@@ -147,6 +149,20 @@ def _cmaes(
     return SpaceSampler(start.space, inner, seed=start.run_seed)
 
 
+def _nsgaii(start: Start, *, population_size: int | None = None) -> SpaceSampler:
+    """genetic algorithm for several objectives and many trials; conditions at random"""
+    from optuna.samplers import NSGAIISampler
+
+    from hpo.search.space_sampler import SpaceSampler
+
+    # Optuna's 50 would be a whole study of random trials: five generations at least.
+    size = 50 if start.n_trials is None else min(50, max(8, start.n_trials // 5))
+    if population_size is not None:
+        size = at_least(2, "population_size", population_size)
+    inner = NSGAIISampler(seed=start.run_seed, population_size=size)
+    return SpaceSampler(start.space, inner, seed=start.run_seed)
+
+
 def _qmc(start: Start, *, qmc_type: str = "sobol") -> SpaceSampler:
     """scrambled Sobol or Halton points: random, but evenly spread"""
     from optuna.exceptions import ExperimentalWarning
@@ -175,8 +191,11 @@ SAMPLERS: dict[str, Callable[..., SpaceSampler]] = {
     "skopt": _skopt,
     "cmaes": _cmaes,
     "qmc": _qmc,
+    "nsgaii": _nsgaii,
 }
 """Name -> factory.  A factory's docstring describes it in one line, its keywords are options."""
+ONE_OBJECTIVE = ("skopt", "cmaes")
+"""Samplers that look at one objective, and at no constraint."""
 
 
 def make_sampler(
@@ -203,7 +222,7 @@ def make_sampler(
     factory = choose("sampler", name, SAMPLERS, options)
     seed = secrets.randbits(32) if seed is None else at_least(0, "seed", seed)
     n_startup = 10 if n_trials is None else min(10, max(4, n_trials // 4))
-    start = Start(space, seed % 2**32, _run_seed(seed, n_trials_done), n_startup)
+    start = Start(space, seed % 2**32, _run_seed(seed, n_trials_done), n_startup, n_trials)
     return factory(start, **options)
 
 

@@ -56,7 +56,7 @@ def drive(
             another driver holds it.
     """
     spec = study.spec
-    objective = study.model.objective
+    objective = study.objectives[0]
     meta = StudyMeta(
         model=study.ref.name,
         metric=objective.metric,
@@ -66,6 +66,9 @@ def drive(
         epochs=study.epochs,
         seed=spec.seed,
         settings={**study.settings(), "sampler": spec.sampler, "fixed": dict(study.fixed)},
+        more=study.objectives[1:],
+        constraints=study.constraints,
+        own=None if study.guide in study.objectives else study.guide,
     )
     budget = spec.total_trials or study.n_trials
 
@@ -114,7 +117,6 @@ def search(
     bridge = Bridge(
         ledger,
         job_of(study),
-        study.model.objective,
         limits=limits_of(spec, resources),
         n_trials=None if spec.join and spec.total_trials else n_trials_left(study, ledger),
         total_trials=spec.total_trials if spec.join else None,
@@ -187,6 +189,8 @@ def job_of(study: ResolvedStudy) -> Job:
         settings=study.settings(),
         checkpoint_s=study.spec.checkpoint_every,
         workers=study.spec.workers_per_trial,
+        guide=study.guide,
+        wanted=study.wanted,
     )
 
 
