@@ -5,7 +5,7 @@ Notation: N points, K objectives; values [N, K], signs [K]: +1 where larger is b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def dominates(a: Sequence[float], b: Sequence[float], signs: Sequence[int]) -> bool:
+def dominates(a: Iterable[float], b: Iterable[float], signs: Iterable[int]) -> bool:
     """Whether a is as good as b in all objectives and better in one.
 
     >>> dominates((0.9, 10), (0.9, 12), (1, -1))
