@@ -18,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import rankdata
 
+from hpo.pareto import front_of
 from hpo.search.gp_sampler import GPSampler
 from hpo.search.seen import SeenStorage, SeenStudy
 from hpo.search.space_sampler import study_trials
 
 Array = NDArray[np.float64]
+DECADES = 30.0
+"""Largest through smallest value from which an amount is one that spans decades."""
 AUGMENTATION = 0.05
 """Weight of the sum beside the maximum, as in Knowles 2006: of points that are equally far, the one
 that dominates is nearer."""
@@ -98,10 +100,15 @@ def _signed(trial: FrozenTrial, sign: float) -> dict[int, float]:
 def chebyshev(losses: Array, weights: Array) -> Array:
     """[N] augmented Chebyshev distance of losses [N, K] from the best of each, by weights [K].
 
-    Losses count by their ranks, for the largest of a network's sizes and latencies would push all
-    others together.
+    In shares of the front's range, not of all losses': the largest of a network's sizes would push
+    all others together.  An amount that spans decades counts by its logarithm.
     """
-    shares = (rankdata(losses, axis=0) - 1) / max(1, len(losses) - 1)
+    low, high = losses.min(axis=0), losses.max(axis=0)
+    wide = (low > 0) & (high > DECADES * np.abs(low))
+    losses = np.where(wide, np.log(np.where(wide, losses, 1.0)), losses)
+    front = losses[front_of(losses, [-1] * losses.shape[1])]
+    low, high = front.min(axis=0), front.max(axis=0)
+    shares = (losses - low) / np.where(high > low, high - low, 1.0)
     weighted = weights * shares
     return np.asarray(weighted.max(axis=1) + AUGMENTATION * weighted.sum(axis=1))
 
