@@ -45,9 +45,15 @@ def pareto(report: StudyReport) -> go.Figure:
         )
     _points(drawn, ordered, x, y, "Pareto front", COLORS[2], SYMBOLS[2], size=10)
     _points(drawn, front.head(1), x, y, "nearest to the best of each", COLORS[1], "star", size=16)
-    for axis, column in (("x", x), ("y", y)):
+    for axis, column, objective in (("x", x, first), ("y", y, second)):
         values = report.complete[column]
-        if len(values) and values.min() > 0 and values.max() > _LOG_FROM * values.min():
+        # Of an amount that is to be small, not of a score.
+        if (
+            objective.sign < 0
+            and len(values)
+            and values.min() > 0
+            and values.max() > _LOG_FROM * values.min()
+        ):
             drawn.update_layout({f"{axis}axis": {"type": "log"}})
     return drawn
 

@@ -228,7 +228,7 @@ def curves(report: StudyReport) -> go.Figure:
             x=steps,
             y=[curve[step] for step in steps],
             mode="lines+markers",
-            name=f"best, trial {best['number']}",
+            name=f"{'chosen' if report.view.meta.several else 'best'}, trial {best['number']}",
             line={"color": COLORS[2], "width": 3},
         )
     drawn.update_xaxes(dtick=1 if report.view.meta.epochs <= 15 else None)
