@@ -26,7 +26,9 @@ from hpo.search.space_sampler import study_trials
 
 Array = NDArray[np.float64]
 DECADES = 30.0
-"""Largest through smallest value from which an amount is one that spans decades."""
+"""Largest through smallest value of an amount that spans decades, at least."""
+SQUEEZED = 0.2
+"""Share of the range that holds half of the values of such an amount."""
 AUGMENTATION = 0.05
 """Weight of the sum beside the maximum, as in Knowles 2006: of points that are equally far, the one
 that dominates is nearer."""
@@ -101,10 +103,12 @@ def chebyshev(losses: Array, weights: Array) -> Array:
     """[N] augmented Chebyshev distance of losses [N, K] from the best of each, by weights [K].
 
     In shares of the front's range, not of all losses': the largest of a network's sizes would push
-    all others together.  An amount that spans decades counts by its logarithm.
+    all others together.  An amount that spans decades, with most values at its low end, counts by
+    its logarithm.
     """
     low, high = losses.min(axis=0), losses.max(axis=0)
-    wide = (low > 0) & (high > DECADES * np.abs(low))
+    low_end = np.quantile(losses, 0.5, axis=0) - low < SQUEEZED * (high - low)
+    wide = low_end & (low > 0) & (high > DECADES * np.abs(low))
     losses = np.where(wide, np.log(np.where(wide, losses, 1.0)), losses)
     front = losses[front_of(losses, [-1] * losses.shape[1])]
     low, high = front.min(axis=0), front.max(axis=0)
