@@ -249,15 +249,30 @@ def show_model(
     print_rows(rows, form, title="space")
 
 
+_PRUNED = {"none": "any number", "": "one; infeasible trials are no measure"}
+
+
 def samplers(form: Form = Format.table) -> None:
     """Lists the samplers and pruners that `hpo run` takes.
 
     [dim]Example:  hpo samplers[/dim]
     """
-    from hpo.search import PRUNERS, SAMPLERS
+    from hpo.search import OBJECTIVES, PRUNERS, SAMPLERS
 
-    rows = [{"kind": "sampler", "name": n, "what": f.__doc__} for n, f in SAMPLERS.items()]
-    rows += [{"kind": "pruner", "name": n, "what": f.__doc__} for n, f in PRUNERS.items()]
+    goals = "objectives and constraints"
+    rows = [
+        {"kind": "sampler", "name": name, "what": make.__doc__, goals: OBJECTIVES.get(name, "")}
+        for name, make in SAMPLERS.items()
+    ]
+    rows += [
+        {
+            "kind": "pruner",
+            "name": name,
+            "what": make.__doc__,
+            goals: _PRUNED.get(name, _PRUNED[""]),
+        }
+        for name, make in PRUNERS.items()
+    ]
     print_rows(rows, form)
 
 

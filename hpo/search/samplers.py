@@ -194,7 +194,21 @@ SAMPLERS: dict[str, Callable[..., SpaceSampler]] = {
     "nsgaii": _nsgaii,
 }
 """Name -> factory.  A factory's docstring describes it in one line, its keywords are options."""
-ONE_OBJECTIVE = ("skopt", "cmaes")
+_SORTED = "any number; what breaks a constraint ranks behind the rest, by how much"
+_BLIND = "any number; looks at neither"
+OBJECTIVES = {
+    "grid": _BLIND,
+    "random": _BLIND,
+    "tpe": _SORTED,
+    "gp": "any number, by random weights (ParEGO); what breaks a constraint is worse than the rest",
+    "optuna-gp": "any number, by hypervolume, slowly; the chance to keep constraints is modelled",
+    "skopt": "one, without constraints",
+    "cmaes": "one, without constraints",
+    "qmc": _BLIND,
+    "nsgaii": _SORTED,
+}
+"""What each sampler does with objectives and constraints."""
+ONE_OBJECTIVE = tuple(name for name, text in OBJECTIVES.items() if text.startswith("one"))
 """Samplers that look at one objective, and at no constraint."""
 
 

@@ -13,8 +13,7 @@ from hpo import SpecError
 from hpo.model import Objective
 from hpo.objectives import constraints_of
 from hpo.pareto import dominates
-from hpo.search import SAMPLERS, make_pruner, make_sampler
-from hpo.search.samplers import ONE_OBJECTIVE
+from hpo.search import OBJECTIVES, ONE_OBJECTIVE, SAMPLERS, make_pruner, make_sampler
 from hpo.storage.ledger import Ledger, StudyMeta
 from hpo.storage.measured import is_feasible
 from hpo.storage.sql import open_storage
@@ -151,6 +150,10 @@ def test_a_dead_drivers_trials_are_tried_again(storage_url: str) -> None:
     assert asked is not None and asked.params == attempt.params
     assert ledger.conclude(asked.number, {"accuracy": 0.5, "params": 3})
     assert ledger.trial(asked.number).values == [0.5, 3.0]
+
+
+def test_every_sampler_says_what_it_does_with_goals() -> None:
+    assert OBJECTIVES.keys() == SAMPLERS.keys()
 
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name not in ONE_OBJECTIVE])

@@ -103,5 +103,3 @@ def test_constraints_and_nan_with_one_objective(tmp_path: Path) -> None:
     assert found["best"]["value"] == max(kept)
     said = hpo(*run, "--constraint", "cost<=0.4", "--n-trials", "1", folder=tmp_path, code=2)
     assert "constraints was 'cost<=0.3', is 'cost<=0.4': give --name another" in said
-    none = ["--constraint", "cost<0", "--n-trials", "2", "--set", "how=fine", "--name", "none"]
-    said = hpo(*run, *none, folder=tmp_path, code=1)
