@@ -263,9 +263,13 @@ class Ledger(StudyView):
             return False
         trials = self._sight.look()
         trial = next(t for t in reversed(trials) if t._trial_id == trial_id)
-        if self.meta.constraints:  # what may not win is no measure for what may
-            self._sight.show([t for t in trials if is_feasible(t)])
+        if self.meta.constraints:
+            self._sight.show(self._measures(trials))
         return pruner.prune(self._sight, trial)
+
+    def _measures(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """What the pruner compares with: what may not win is no measure for what may."""
+        return [t for t in trials if is_feasible(t)] if self.meta.constraints else trials
 
     def complete(
         self,
@@ -329,7 +333,9 @@ class Ledger(StudyView):
         if not self._paused:
             return None
         pruner: Any = self.study.pruner
-        number: int | None = pruner.promotable(self.study, self.trials(), self._paused)
+        number: int | None = pruner.promotable(
+            self.study, self._measures(self.trials()), self._paused
+        )
         if number is not None:
             self._paused.remove(number)
             self._set_user_attr(number, PAUSED, None)
@@ -344,7 +350,8 @@ class Ledger(StudyView):
         if not self._paused:
             return []
         pruner: Any = self.study.pruner
-        found = pruner.hopeless(self.study, self.trials(), self._paused, n_to_come)
+        measures = self._measures(self.trials())
+        found = pruner.hopeless(self.study, measures, self._paused, n_to_come)
         return [int(number) for number in found]
 
     def fail(
