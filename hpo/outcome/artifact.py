@@ -170,7 +170,7 @@ def others(artifact: Artifact, which: int = 0) -> list[tuple[str, str]]:
     Returns:
         Metric, and its mean and standard deviation over fresh seeds.
     """
-    runs = artifact.confirmed[which]["runs"]
+    runs = artifact.confirmed[which].get("runs", ())  # older ones hold none
     looked_at = [one["metric"] for one in artifact.objectives[1:]]
     looked_at += [re.split("[<>]", text)[0] for text in artifact.constraints]
     found = []
