@@ -2,6 +2,7 @@
 
 HpoError            exit code 1
 ├── SpecError       exit code 2: the input is wrong; lists every problem found
+│   └── InputError  one item of a request to a saved model is wrong
 ├── StorageError    exit code 2: the database cannot be opened or used
 └── TrialError      ends one trial as FAIL with a one-line reason, never the study
 """
@@ -25,6 +26,14 @@ class SpecError(HpoError):
     def __init__(self, problems: str | Iterable[str]) -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
+
+
+class InputError(SpecError):
+    """A saved model cannot take an item; `index` is its place in the request."""
+
+    def __init__(self, index: int, message: str) -> None:
+        self.index = index
+        super().__init__(message)
 
 
 class StorageError(HpoError):

@@ -52,16 +52,17 @@ def per_class_metrics(logits: Tensor, targets: Tensor) -> list[dict[str, float]]
     support = torch.bincount(targets, minlength=n_classes).double()
     chosen = torch.bincount(predicted, minlength=n_classes).double()
     rows = []
-    for k in range(n_classes):
-        if support[k] == 0:
+    counts = torch.stack((hits, support, chosen), dim=1).tolist()  # one wait for a GPU
+    for k, (n_hits, n_rows, n_chosen) in enumerate(counts):
+        if n_rows == 0:
             continue
         rows.append(
             {
                 "class": float(k),
-                "support": float(support[k]),
-                "precision": float(hits[k] / chosen[k]) if chosen[k] else 0.0,
-                "recall": float(hits[k] / support[k]),
-                "f1": float(2 * hits[k] / (support[k] + chosen[k])),
+                "support": n_rows,
+                "precision": n_hits / n_chosen if n_chosen else 0.0,
+                "recall": n_hits / n_rows,
+                "f1": 2 * n_hits / (n_rows + n_chosen),
             }
         )
     return rows

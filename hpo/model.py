@@ -7,6 +7,7 @@ its metrics.  What all models share (device, precision, schedule, seeds, early s
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from hpo.space import Space
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+    from hpo.deployment import Deployment
 
 Params = Mapping[str, Any]
 Metrics = dict[str, float]
@@ -57,6 +60,20 @@ class Data:
     test: Split | None
     info: Mapping[str, Any] = field(default_factory=dict)
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the training and validation rows as they are, 16 hex digits."""
+        import hashlib
+
+        import torch
+
+        found = hashlib.blake2b(digest_size=8)
+        for column in (*self.train, *self.val):
+            found.update(f"{column.dtype} {tuple(column.shape)}".encode())
+            rows = column.detach().cpu().contiguous().reshape(-1)
+            found.update(rows.view(torch.uint8).numpy().data)
+        return found.hexdigest()
+
     def for_search(self) -> Data:
         """The same data without its test split: what a search may see."""
         return replace(self, test=None)
@@ -89,6 +106,8 @@ class Model:
     """Time given to the search when the user names no budget at all."""
     additive: ClassVar[bool] = True
     """Whether a batch's loss is the mean over its rows; not if rows are compared to each other."""
+    classifies: ClassVar[bool] = False
+    """Whether the network maps a batch's first column to logits [B, n_classes] of the second."""
 
     def data(self, seed: int) -> Data | None:
         """The model's own data, for models that need no `--data`; None: use the registry."""
@@ -133,6 +152,16 @@ class Model:
             f"{type(self).__name__} must define evaluate(net, batches, params)"
         )
 
+    def per_row(
+        self, net: nn.Module, batches: Iterable[Split], params: Params
+    ) -> Mapping[str, Tensor | list[str]]:
+        """What each row comes to by itself, for `hpo evaluate`: columns of N numbers or texts.
+
+        A column with the name of a metric holds what that metric is the mean of, and so gives it
+        an interval; `loss` says which rows are the hardest; `true` and `predicted` are texts.
+        """
+        return {}
+
     def show(
         self, net: nn.Module, split: Split, params: Params, info: Mapping[str, Any]
     ) -> Mapping[str, bytes]:
@@ -157,6 +186,20 @@ class Model:
         n = sum(p.kind in free and p.default is p.empty for p in asked)
         return net(*batch[: max(1, n)])
 
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        """How the retrained network is used: what `hpo export` writes and `hpo predict` asks.
+
+        By default its first column of numbers goes in, and what the network makes of it comes out.
+
+        Args:
+            net: in eval mode, on the CPU.
+            info: the data's; `shape` and `dtype` of a row of its first column are added where they
+                are missing and the data can be loaded.
+        """
+        from hpo.deployment import network_of_numbers
+
+        return network_of_numbers(net, info)
+
 
 _SHOWN_AT_ONCE = 512
 
@@ -165,6 +208,7 @@ class Classifier(Model):
     """A model whose network maps inputs to class logits [B, n_classes]."""
 
     task = "classification"
+    classifies = True
     objective = Objective("accuracy", "maximize")
 
     def loss(self, net: nn.Module, batch: Split, params: Params) -> Tensor:
@@ -195,6 +239,12 @@ class Classifier(Model):
             figures = " | ".join(f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
             lines.append(f"| {name} | {row['support']:.0f} | {figures} |")
         return {"classes.md": "\n".join(lines).encode() + b"\n"}
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        """Numbers to classes.  Of images say `hpo.deployment.classifier_of_images(net, info)`."""
+        from hpo.deployment import classifier_of_numbers
+
+        return classifier_of_numbers(net, info)
 
 
 class TrialContext(Protocol):

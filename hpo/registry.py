@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from hpo.errors import SpecError
-from hpo.model import Data, FunctionModel, Model
+from hpo.model import Data, FunctionModel, Model, Split
 
 MODELS: dict[str, str] = {
     "cnn": "hpo_models.cnn:CNN",
@@ -53,6 +54,7 @@ DATASETS: dict[str, str] = {
     "captions": "hpo_models.datasets.captions:load",
     "hf": "hpo_models.datasets.hugging_face:load",
 }
+_ALIKE = "hpo_models.datasets.alike"
 _NEEDS_PATH = ("imagefolder", "npz", "csv", "captions", "hf")
 _MAX_SOURCE_BYTES = 10_000_000
 
@@ -322,3 +324,22 @@ def load_data(model: Model, reference: str, seed: int) -> Data | None:
     if key not in _own:
         _own[key] = model.data(seed)
     return _own[key]
+
+
+def as_trained(
+    split: Split, info: Mapping[str, Any], trained: Mapping[str, Any], by_class: bool
+) -> tuple[Split, list[str]]:
+    """Rows of other data as a network takes them that `trained` was told of; what was changed.
+
+    See `hpo_models.datasets.alike`.
+    """
+    found: tuple[Split, list[str]] = importlib.import_module(_ALIKE).as_trained(
+        split, info, trained, by_class
+    )
+    return found
+
+
+def texts_in(split: Split, info: Mapping[str, Any]) -> list[str] | None:
+    """The rows' texts, if they hold any in one of the forms of the registered data."""
+    found: list[str] | None = importlib.import_module(_ALIKE).texts(split, info)
+    return found

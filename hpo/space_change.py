@@ -14,7 +14,9 @@ from hpo.parameter import (
     Parameter,
     among,
     as_values,
+    decimal,
     default_value,
+    is_number,
     normalize,
     on_lattice,
     problems_of,
@@ -253,3 +255,40 @@ def _parameter_changes(old: Parameter, new: Parameter) -> tuple[list[str], list[
     elif (new.low, new.high) != (old.low, old.high):
         return broken, [f"range was {was}, is wider: {now}"]
     return broken, []
+
+
+def carried_over(space: Space, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A point of another space in this one: numbers at the nearest value that there is,
+    parameters that it lacks at their defaults, those that only it has left out.
+
+    Returns:
+        The point, active parameters only; None if it has a choice that there is not, or if a
+        rule forbids it.
+    """
+    point: dict[str, Any] = {}
+    for name in space.order:
+        if not space.is_active(name, point):
+            continue
+        p = space[name]
+        if name not in params:
+            point[name] = default_value(p)
+        elif isinstance(p, Choice):
+            if not among(params[name], p.choices):
+                return None
+            point[name] = normalize(p, params[name])
+        elif not is_number(params[name]):
+            return None
+        else:
+            point[name] = _nearest(p, params[name])
+    if space.is_forbidden(point):
+        return None
+    return {name: point[name] for name in space.names if name in point}
+
+
+def _nearest(p: Float | Int, value: float) -> Any:
+    value = min(max(value, p.low), p.high)
+    step = p.step or (1 if isinstance(p, Int) else None)
+    if step is None or on_lattice(p, value):
+        return normalize(p, value)
+    n_steps = round((decimal(value) - decimal(p.low)) / decimal(step))
+    return normalize(p, decimal(p.low) + decimal(step) * n_steps)

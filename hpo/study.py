@@ -54,7 +54,7 @@ class StudySpec(BaseModel):
     model: str
     name: Name | None = None
     data: str | None = None
-    sampler: str = "tpe"
+    sampler: str = "auto"
     pruner: str = "median"
     n_trials: int | None = Field(default=None, ge=1)
     total_trials: int | None = Field(default=None, ge=1)
@@ -64,6 +64,7 @@ class StudySpec(BaseModel):
     constraints: tuple[str, ...] = ()
     seed: int = Field(default=0, ge=0, lt=2**32)
     default_first: bool = True
+    warm_start: tuple[str, ...] = ()
     set: dict[str, str] = Field(default_factory=dict)
 
     cpus_per_trial: float = Field(default=1, gt=0, allow_inf_nan=False)
@@ -99,12 +100,15 @@ class StudySpec(BaseModel):
             return value
         return {str(key): _as_setting(item) for key, item in value.items()}
 
-    @field_validator("objectives", "constraints", mode="before")
+    @field_validator("objectives", "constraints", "warm_start", mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
+    def _listed(cls, value: Any, info: ValidationInfo) -> Any:
         listed = (value,) if isinstance(value, str) else value
         if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
-            raise ValueError("must be a list of texts")
+            names = info.field_name == "warm_start"
+            raise ValueError(
+                "must name studies, or be 'all'" if names else "must be a list of texts"
+            )
         return tuple(listed)
 
     @field_validator("sampler", "pruner")
@@ -303,6 +307,11 @@ def resolve(spec: StudySpec) -> ResolvedStudy:
         n_trials = model.n_trials if quick else None
     if not problems and spec.sampler == "grid":
         problems += _grid_problems(space, spec)
+    if spec.sampler == "grid" and spec.warm_start:
+        problems.append(
+            f"warm_start: {', '.join(spec.warm_start)!r} beside sampler 'grid', which tries every "
+            "cell in any case: drop it, or choose another sampler"
+        )
     if problems:
         raise SpecError(problems)
     return ResolvedStudy(
@@ -347,8 +356,11 @@ def _goals(
             f"sampler: {spec.sampler!r} knows {what}: choose from "
             f"{', '.join(name for name in SAMPLERS if name not in ONE_OBJECTIVE)}"
         )
-    if several and "sampler" not in spec.model_fields_set:
-        spec = spec.model_copy(update={"sampler": "gp"})
+    if several and spec.warm_start:
+        problems.append(
+            f"warm_start: {', '.join(spec.warm_start)!r} beside several objectives: earlier "
+            "studies are ranked by one value: leave it out, or search by one objective"
+        )
     if spec.pruner != "none" and (several or objectives[0].metric in FIGURES):
         if "pruner" in spec.model_fields_set:
             why = "one objective" if several else f"epochs, and {objectives[0].metric} has none"
@@ -362,7 +374,7 @@ def _goals(
 
 
 def default_name(ref: ModelRef, spec: StudySpec) -> str:
-    """`cnn-tpe`, `cnn-tpe-accuracy-params`: the same command again continues the same study."""
+    """`cnn-auto`, `cnn-auto-accuracy-params`: the same command again continues the same study."""
     goals = (re.sub(r"[/\\]", "-", text.partition(":")[0].strip()) for text in spec.objectives)
     return "-".join([ref.label, spec.sampler, *goals])
 

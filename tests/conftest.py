@@ -13,6 +13,7 @@ from tests.postgres import PostgresServer
 
 # Several tests run side by side: a thread each, in what they start too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+pytest_plugins = ["tests.networks"]
 _numbers = itertools.count(1)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo import Choice, Float, Int, Space, SpecError
-from hpo.space_change import changes, narrow
+from hpo.space_change import carried_over, changes, narrow
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "low above high": ({"a": Float(2, 1)}, "a: low 2 > high 1: swap"),
@@ -213,3 +213,22 @@ def test_what_changes_keep_history_meaningful() -> None:
         Space(a=Int(0, 1), b=Choice("x", "y")),
     ):
         assert changes(old, new)[0], new
+
+
+def test_a_point_of_another_space_is_carried_over() -> None:
+    space = Space(
+        lr=Float(1e-3, 1e-1, log=True),
+        rate=Float(0.0, 0.5, step=0.1),
+        depth=Int(2, 8, step=2),
+        kind=Choice("a", "b"),
+        only=Int(1, 3, default=2, when={"kind": "b"}),
+        forbidden=[{"kind": "a", "depth": 8}],
+    )
+    full = {"lr": 1e-4, "rate": 0.26, "depth": 9, "kind": "b", "gone": 5}
+    moved = carried_over(space, full)
+    assert moved == {"lr": 1e-3, "rate": 0.3, "depth": 8, "kind": "b", "only": 2}
+    assert not space.validate(moved)
+    assert carried_over(space, {**full, "kind": "c"}) is None  # no such choice
+    assert carried_over(space, {**full, "kind": "a"}) is None  # forbidden
+    assert carried_over(space, {**full, "lr": "high"}) is None  # another kind of parameter
+    assert carried_over(space, {"kind": "a", "only": 3}) == space.default()  # 3 is inactive

@@ -39,7 +39,7 @@ def test_the_readme_names_only_commands_and_flags_that_exist() -> None:
 
     root = typer.main.get_command(app)
     readme = (ROOT / "README.md").read_text()
-    used = set(re.findall(r"^(?:\.venv/bin/)?hpo ([a-z]+)(.*)$", readme, re.MULTILINE))
+    used = set(re.findall(r"^(?:\.venv/bin/)?hpo ([a-z-]+)(.*)$", readme, re.MULTILINE))
     assert used
     for command, rest in used:
         found = root.commands[command]  # type: ignore[attr-defined]

@@ -38,10 +38,13 @@ class StudyAsker:
         self._study.tell(token, loss)
 
 
-def _own(sampler: str, space: Space, seed: int, n_trials: int, n_parallel: int) -> Asker:
+def _own(
+    name: str, space: Space, seed: int, n_trials: int, n_parallel: int, **options: Any
+) -> Asker:
     from hpo.search import make_sampler
 
-    return StudyAsker(space, make_sampler(sampler, space, seed, n_trials=n_trials))
+    sampler = make_sampler(name, space, seed, n_trials=n_trials, n_concurrent=n_parallel, **options)
+    return StudyAsker(space, sampler)
 
 
 def _optuna(sampler: str, space: Space, seed: int, n_trials: int, n_parallel: int) -> Asker:
@@ -68,6 +71,7 @@ def _optuna_auto(space: Space, seed: int, n_trials: int, n_parallel: int) -> Ask
 PEERS: dict[str, Maker] = {
     **{name: partial(_own, name) for name in ("random", "tpe", "gp", "skopt", "cmaes", "qmc")},
     **{f"optuna-{name}": partial(_optuna, name) for name in ("tpe", "gp", "cmaes")},
+    "auto": partial(_own, "auto", short_s=0),  # a look-up stands for a training that takes long
     "optuna-auto": _optuna_auto,
     **LIBRARIES,
 }

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli import compare, inspect, report, run
+from hpo.cli import compare, evaluate, export, inspect, predict, report, rerun, run, transport
 from hpo.errors import HpoError
 
 app = typer.Typer(
@@ -28,6 +28,11 @@ run.register(app)
 compare.register(app)
 inspect.register(app)
 report.register(app)
+rerun.register(app)
+transport.register(app)
+evaluate.register(app)
+export.register(app)
+predict.register(app)
 
 
 def _version(asked: bool) -> None:

@@ -68,6 +68,7 @@ def _carry_out(
     from hpo.tune.environment import ray_session
 
     check_before(study)
+    check_warm_start(study, storage)
     url = resolve_url(storage)
     tell(console)
     opened = open_storage(url, create=True)
@@ -140,6 +141,23 @@ def check_before(study: ResolvedStudy) -> None:
     check_problem(study)
 
 
+def check_warm_start(study: ResolvedStudy, storage: str | None) -> None:
+    """Refuses earlier studies that this one cannot start from, while nothing is created.
+
+    Raises:
+        SpecError: why.
+        StorageError: there is no such storage.
+    """
+    from hpo.storage.sql import open_storage, resolve_url
+    from hpo.storage.warm_start import ALL, warm_start
+    from hpo.tune.driver import meta_for
+
+    asked = study.spec.warm_start
+    if asked and set(asked) != {ALL}:
+        opened = open_storage(resolve_url(storage), create=False)
+        warm_start(opened, study.name, meta_for(study), [name for name in asked if name != ALL])
+
+
 def check_problem(study: ResolvedStudy) -> None:
     """Refuses missing packages and weights, data that cannot be read, and unknown metrics.
 
@@ -175,6 +193,7 @@ def console_of(quiet: bool) -> Console:
 
 def _announce(study: ResolvedStudy, ledger: Ledger, url: str, console: Console) -> None:
     from hpo.storage.sql import redact
+    from hpo.storage.warm_start import started_from
 
     n_before = sum(ledger.counts().values())
     more = f", continued after {n_before} trials" if n_before else ""
@@ -183,10 +202,14 @@ def _announce(study: ResolvedStudy, ledger: Ledger, url: str, console: Console) 
         n = study.n_trials or study.spec.total_trials
         budget = f"{n} trials" if study.n_trials else f"{n} trials in all"
     limit = f", {study.timeout:g} s" if study.timeout else ""
+    earlier = ", ".join(entry["study"] for entry in started_from(ledger.study.user_attrs))
+    start = f"\n[dim]starts from {_safe(earlier)}[/dim]" if earlier else ""
+    chosen = getattr(ledger.study.sampler, "chosen", None)
+    why = f"auto chose {_safe(str(chosen(ledger.study)))}\n" if chosen else ""
     console.print(
         f"[bold]{_safe(study.name)}[/bold]: {_safe(study.ref.name)} on {_safe(study.data)}, "
-        f"{study.spec.sampler}, {study.epochs} epochs, {budget}{limit}{more}\n{_goal(study)}"
-        f"[dim]storage {_safe(redact(url))}[/dim]",
+        f"{study.spec.sampler}, {study.epochs} epochs, {budget}{limit}{more}\n{why}{_goal(study)}"
+        f"[dim]storage {_safe(redact(url))}[/dim]{start}",
         highlight=False,
         soft_wrap=True,
     )

@@ -50,6 +50,7 @@ def status(study: StudyName, storage: Storage = None, form: Form = Format.table)
     [dim]Example:  hpo status cnn-tpe[/dim]
     """
     from hpo.storage.measured import named_values
+    from hpo.storage.warm_start import started_from, started_text
 
     ledger = open_study(storage, study)
     counts = ledger.counts()
@@ -64,6 +65,7 @@ def status(study: StudyName, storage: Storage = None, form: Form = Format.table)
         "objective": ", ".join(f"{one.direction} {one.metric}" for one in meta.objectives),
         **({"constraints": ", ".join(map(str, meta.constraints))} if meta.constraints else {}),
         "driven_by": [str(driver) for driver in ledger.drivers()] or None,
+        "started_from": started_text(started_from(ledger.study.user_attrs)) or None,
         "trials": sum(counts.values()),
         **{state.lower(): n for state, n in counts.items()},
         **({"paused": n_paused} if (n_paused := ledger.n_paused()) else {}),
@@ -107,9 +109,12 @@ def trials(
     states = ("complete", "pruned", "fail", "running", "waiting")
     if state is not None and state.lower() not in states:
         raise SpecError(f"state: {state!r} is unknown: choose from {', '.join(states)}")
-    rows = []
+    from hpo.storage.warm_start import origin, started_from
+
     ledger = open_study(storage, study)
     meta = ledger.meta
+    warm = bool(started_from(ledger.study.user_attrs))
+    rows = []
     for trial in ledger.trials():
         if state is not None and trial.state.name != state.upper():
             continue
@@ -123,6 +128,7 @@ def trials(
                 "seconds": run.get("duration_s"),
                 "params": dict(trial.params),
                 "reason": trial.user_attrs.get("fail_reason"),
+                **({"from": origin(trial)} if warm else {}),
             }
         )
     print_rows(rows, form, title="trials")
@@ -147,6 +153,7 @@ def best(
     """
     from hpo.errors import HpoError
     from hpo.outcome.confirm import ATTRIBUTE
+    from hpo.storage.warm_start import origin, started_from, started_text
 
     ledger = open_study(storage, study)
     meta = ledger.meta
@@ -154,6 +161,7 @@ def best(
     if not found:
         kept = " that keeps its constraints" if meta.constraints else ""
         raise HpoError(f"study {study!r} has no completed trial{kept} yet")
+    earlier = started_from(ledger.study.user_attrs)
     confirmed: dict[str, list[float]] = {}
     for key, metrics in (ledger.attr(ATTRIBUTE) or {}).items():
         confirmed.setdefault(key.partition(":")[0], []).append(metrics[meta.metric])
@@ -164,12 +172,14 @@ def best(
             **measured(meta, trial, form),
             "retrained": trial.number == chosen,
             "confirmed": _mean(confirmed.get(str(trial.number))),
+            **({"from": origin(trial)} if earlier else {}),
             "params": dict(trial.params),
         }
         for trial in found
     ]
+    after = f", started from {started_text(earlier)}" if earlier else ""
     title = f"Pareto front of {study}" if meta.several else f"best of {study}"
-    print_rows(rows, form, title=title)
+    print_rows(rows, form, title=f"{title}{after}")
 
 
 def _mean(values: list[float] | None) -> float | None:

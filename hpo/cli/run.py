@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,7 +48,8 @@ def run(
     sampler: Annotated[
         str | None,
         option(
-            "grid, random, tpe (default), gp, optuna-gp, skopt, cmaes, qmc, nsgaii.", "--sampler"
+            "auto (default), grid, random, tpe, gp, optuna-gp, skopt, cmaes, qmc, nsgaii.",
+            "--sampler",
         ),
     ] = None,
     pruner: Pruner = None,
@@ -62,6 +64,14 @@ def run(
     default_first: Annotated[
         bool | None,
         option("Try the model's defaults first (on).", "--default-first/--no-default-first"),
+    ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        option(
+            "Begin with the best of this earlier study, on other data too; all: of every study of "
+            "the model. Repeatable.",
+            "--warm-start",
+        ),
     ] = None,
     max_concurrent: MaxConcurrent = None,
     cpus_per_trial: CpusPerTrial = None,
@@ -148,6 +158,7 @@ def run(
     hpo run --model cnn --n-trials 40 --epochs 16 --set optimizer=adamw
     hpo run --model cnn --objective accuracy --objective params --constraint 'latency_ms<=2'
     hpo run --model ./mine.py:Net --data imagefolder:./photos --timeout 3600
+    hpo run --model cnn --data mnist --name cnn-mnist --warm-start cnn-tpe
     hpo run --study cnn-digits --storage postgresql://me@db/hpo[/dim]
     """
     from hpo.study import read_study, resolve, spec_from
@@ -160,6 +171,7 @@ def run(
     }
     flags["set"] = settings_of(set_ or []) or None
     flags |= {"objectives": objectives or None, "constraints": constraints or None}
+    flags["warm_start"] = warm_start or None
     resolved = resolve(spec_from(read_study(study) if study else {}, flags))
     check_output(str(Path(resolved.spec.output) / resolved.name))
     if dry_run:
@@ -169,18 +181,31 @@ def run(
 
 
 def _dry_run(study: ResolvedStudy, storage: str | None) -> None:
-    from hpo.cli.execute import check_problem
+    from hpo.cli.execute import check_problem, check_warm_start
     from hpo.storage.sql import redact, resolve_url
     from hpo.tune.environment import local_cpus, local_gpus, plan_resources
 
     if study.spec.ray_address is None:
         check_problem(study)
+    check_warm_start(study, storage)
     facts = study.to_json()
     facts["storage"] = redact(resolve_url(storage))
+    facts["sampler_choices"] = _choices(study)
     facts["grid_size"] = study.space.grid_size() if study.spec.sampler == "grid" else None
     if study.spec.ray_address is None:
         facts["resources"] = str(plan_resources(study.spec, local_cpus(), local_gpus()))
     print_json(facts)
+
+
+def _choices(study: ResolvedStudy) -> list[dict[str, Any]]:
+    """What auto would choose for a new study, in the form of a run's summary."""
+    from hpo.search.auto_sampler import choose_sampler, facts_at_start
+
+    if study.spec.sampler != "auto":
+        return []
+    budget = study.spec.total_trials or study.n_trials
+    chosen = choose_sampler(facts_at_start(study.space, budget))
+    return [{"from_trial": 0, **asdict(chosen)}]
 
 
 def resume(

@@ -34,7 +34,9 @@ def summarize(
     retrained: Retrained | None,
 ) -> dict[str, Any]:
     """The run's outcome as plain data; `-f json` prints exactly this."""
+    from hpo.search.auto_sampler import CHOICES
     from hpo.storage.sql import redact
+    from hpo.storage.warm_start import started_from
 
     front = ledger.front() if study.several else []
     best = front[0] if front else None if study.several else ledger.best()
@@ -46,10 +48,13 @@ def summarize(
         "direction": study.objectives[0].direction,
         "objectives": [asdict(one) for one in study.objectives],
         "constraints": [str(one) for one in study.constraints],
+        "sampler": study.spec.sampler,
+        "sampler_choices": (ledger.attr(CHOICES) or []) if study.spec.sampler == "auto" else [],
         "storage": redact(url),
         "interrupted": end is not None and end.signal is not None,
         "search_s": round(end.duration_s, 1) if end else None,
         "trials": ledger.counts(),
+        "started_from": started_from(ledger.study.user_attrs),
         "best": None,
         "confirmed": None,
         "verdict": None,
@@ -90,6 +95,7 @@ def summarize(
 
 def _trial_facts(ledger: Ledger, trial: FrozenTrial) -> dict[str, Any]:
     from hpo.storage.measured import named_values
+    from hpo.storage.warm_start import origin
 
     values = {"values": named_values(ledger.meta, trial)} if ledger.meta.several else {}
     return {
@@ -97,6 +103,7 @@ def _trial_facts(ledger: Ledger, trial: FrozenTrial) -> dict[str, Any]:
         "value": trial.values[0],
         **values,
         "params": dict(trial.params),
+        "from": origin(trial),
     }
 
 
@@ -113,11 +120,19 @@ def _load_call(study: ResolvedStudy, retrained: Retrained) -> str | None:
 
 def print_summary(facts: Mapping[str, Any]) -> None:
     """Prints the outcome for a person."""
+    from hpo.storage.warm_start import started_text
+
     console = Console(highlight=False, soft_wrap=True)
     counts = ", ".join(f"{n} {state.lower()}" for state, n in facts["trials"].items() if n)
     took = f" in {facts['search_s']:.0f} s of search" if facts["search_s"] is not None else ""
     verb = "interrupted" if facts["interrupted"] else "finished"
     console.print(f"\n[bold]{escape(facts['study'])}[/bold] {verb}: {counts or 'no trials'}{took}")
+    if facts["started_from"]:
+        console.print(f"Started from {escape(started_text(facts['started_from']))}")
+    if facts["sampler_choices"]:
+        from hpo.search.auto_sampler import choices_text
+
+        console.print(f"auto chose {escape(choices_text(facts['sampler_choices']))}")
     if facts["best"] is None:
         broken = facts.get("infeasible")
         kept = f"No trial keeps {', '.join(facts['constraints'])}: {broken} break it."
@@ -128,7 +143,8 @@ def print_summary(facts: Mapping[str, Any]) -> None:
         best = facts["best"]
         console.print(
             f"Best of the search: trial {best['trial']} with {facts['metric']} "
-            f"{best['value']:.4f}\n  {escape(format_params(best['params']))}"
+            f"{best['value']:.4f}{escape(_origin_text(best))}\n"
+            f"  {escape(format_params(best['params']))}"
         )
     if facts["best"] is not None and facts.get("infeasible"):
         kept = ", ".join(facts["constraints"])
@@ -175,6 +191,10 @@ def _print_confirmed_front(console: Console, facts: Mapping[str, Any]) -> None:
         table.add_row(_title(row), *means, escape(format_params(row["params"])))
     console.print(table)
     console.print(facts["verdict"])
+
+
+def _origin_text(best: Mapping[str, Any]) -> str:
+    return f", the configuration of {best['from']}" if best["from"] else ""
 
 
 def _print_confirmed(console: Console, facts: Mapping[str, Any]) -> None:

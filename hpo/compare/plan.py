@@ -23,7 +23,7 @@ from hpo.study import (
 )
 
 STRATEGIES = ("grid", "random", "tpe", "gp", "skopt")
-NOT_FOR_MANY = ("name", "sampler", "total_trials", "timeout", "join", "retry_failed")
+NOT_FOR_MANY = ("name", "sampler", "total_trials", "timeout", "join", "retry_failed", "warm_start")
 """Settings of one study that a comparison decides itself."""
 
 

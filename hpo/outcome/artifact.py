@@ -16,7 +16,7 @@ import re
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,10 @@ WEIGHTS, FACTS, CARD = "weights.safetensors", "model.json", "README.md"
 _PACKAGES = ("hpo-torch", "torch", "torchvision", "optuna", "ray", "numpy")
 
 
-def _versions() -> dict[str, str]:
+def current_versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, of the packages that training takes, and of others that are here."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *packages):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -69,7 +70,7 @@ class Artifact:
     choice: str = ""
     objectives: list[dict[str, str]] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
-    versions: dict[str, str] = field(default_factory=_versions)
+    versions: dict[str, str] = field(default_factory=current_versions)
     format: int = 1
 
 
@@ -241,13 +242,24 @@ def read(path: str | Path) -> Artifact:
         ) from None
 
 
-def load(path: str | Path, model: str | type[Model] | Model | None = None) -> Any:
+def is_artifact(path: str | Path) -> bool:
+    """Whether there is a file `model.json`."""
+    return (Path(path).expanduser() / FACTS).is_file()
+
+
+def load(
+    path: str | Path,
+    model: str | type[Model] | Model | None = None,
+    data: Data | None = None,
+) -> Any:
     """Gives the retrained network back, in eval mode, on the CPU.
 
     Args:
         path: the folder that `hpo retrain` printed.
         model: your own model's class or reference (`./mine.py:Net`).  Models of the zoo need
             none; code named inside the folder is never imported by itself.
+        data: what it was trained on, for networks that are measured by it, such as a GAN; only
+            needed for that.
     Returns:
         An `nn.Module` with the saved weights.
     Raises:
@@ -256,7 +268,7 @@ def load(path: str | Path, model: str | type[Model] | Model | None = None) -> An
     from safetensors.torch import load as load_state
 
     artifact = read(path)
-    found = _model_of(artifact, model)
+    found = model_of(artifact, model)
     if isinstance(found, FunctionModel):
         raise SpecError(
             f"model: {artifact.model!r} is a function, which only it can rebuild: "
@@ -265,19 +277,27 @@ def load(path: str | Path, model: str | type[Model] | Model | None = None) -> An
     weights = Path(path).expanduser() / WEIGHTS
     if not weights.is_file():
         raise SpecError(f"path: {str(path)!r} holds no {WEIGHTS}")
-    data = Data(artifact.data, (), (), None, artifact.info)
-    network = found.build(artifact.params, data)
+    if data is None:
+        data = Data(artifact.data, (), (), None, artifact.info)
     try:
+        network = found.build(artifact.params, replace(data, info=artifact.info))
         network.load_state_dict(load_state(weights.read_bytes()))
+    except SpecError:
+        raise
     except Exception as error:
-        reason = str(error).partition("\n")[0]
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise SpecError(
             f"path: {str(weights)!r} does not fit {artifact.model!r}: {reason}"
         ) from None
     return network.eval()
 
 
-def _model_of(artifact: Artifact, model: str | type[Model] | Model | None) -> Model:
+def model_of(artifact: Artifact, model: str | type[Model] | Model | None) -> Model:
+    """The model behind a saved network; its own code only if it is given here.
+
+    Raises:
+        SpecError: its own code is needed.
+    """
     if model is None and artifact.model not in MODELS:
         raise SpecError(
             unknown("model", artifact.model, MODELS).partition(": did")[0]

@@ -7,6 +7,7 @@ from typing import Any
 
 from hpo.report.frame import spent
 from hpo.report.study import StudyReport
+from hpo.storage.warm_start import started_from
 
 _RERUN_KEYS = ("pruner", "epochs", "seed", "precision", "accumulate", "max_concurrent")
 
@@ -32,5 +33,7 @@ def rerun_command(report: StudyReport) -> str:
             parts += [f"--{flag.removesuffix('s')}", text]
     for name, text in (spec.get("set") or {}).items():
         parts += ["--set", f"{name}={text}"]
+    for entry in started_from(report.view.study.user_attrs):
+        parts += ["--warm-start", entry["study"]]
     parts += ["--name", report.view.name]
     return shlex.join(str(part) for part in parts)

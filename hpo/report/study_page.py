@@ -25,8 +25,10 @@ from hpo.report.page import (
     write_whole,
 )
 from hpo.report.study import StudyReport, cost, failures, study_report
+from hpo.search.auto_sampler import CHOICES, choices_text
 from hpo.storage.attempts import origin_of
 from hpo.storage.view import StudyView
+from hpo.storage.warm_start import started_from, started_text
 
 
 def study_page(report: StudyReport, refresh_s: int | None = None) -> Page:
@@ -74,7 +76,7 @@ def _summary(report: StudyReport) -> list[str]:
 
 
 def _asked(report: StudyReport) -> Section:
-    meta, spec = report.view.meta, report.spec
+    view, meta, spec = report.view, report.view.meta, report.spec
     settings = {key: value for key, value in meta.settings.items() if key != "fixed"}
     fixed = meta.settings.get("fixed")
     rows = {
@@ -87,12 +89,15 @@ def _asked(report: StudyReport) -> Section:
         "trials": spec.get("n_trials") or spec.get("total_trials"),
         "seconds at most": spec.get("timeout"),
         "seed": meta.seed,
+        "started from": started_text(started_from(report.view.study.user_attrs)) or None,
         **settings,
         "fixed parameters": format_params(fixed) if fixed else None,
     }
     shown = {key: value for key, value in rows.items() if value is not None and value is not False}
     table = pd.DataFrame({"what": list(shown), "value": [str(v) for v in shown.values()]})
-    return Section("What was asked", table=table)
+    choices = view.attr(CHOICES)
+    lines = [f"auto chose {choices_text(choices)}."] if choices else []
+    return Section("What was asked", lines, table=table)
 
 
 def _outcome(report: StudyReport) -> Section | None:
@@ -322,7 +327,10 @@ def facts_of(report: StudyReport) -> dict[str, Any]:
         "data": meta.data,
         "metric": meta.metric,
         "direction": meta.direction,
+        "sampler": meta.settings.get("sampler"),
+        "sampler_choices": report.view.attr(CHOICES) or [],
         "trials": report.frame["state"].value_counts().to_dict(),
+        "started_from": started_from(report.view.study.user_attrs),
         "best": None if best is None else _facts_of_row(report, best),
         "objectives": [{"metric": o.metric, "direction": o.direction} for o in meta.objectives],
         "constraints": [str(one) for one in meta.constraints],

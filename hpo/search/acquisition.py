@@ -14,9 +14,10 @@ from scipy.special import erfcx, ndtr
 
 from hpo.search.encoding import Encoding, Rows
 
-N_START = 2000
+N_START = 1000
+N_NEAR = 300
 N_KEPT = 12
-N_MOVES = 40
+N_MOVES = 24
 N_ROUNDS = 12
 
 
@@ -65,7 +66,7 @@ def maximize(
         anchors: [A, P] the best points known, around which a finer search begins.
     """
     p = start.shape[1]
-    near = np.repeat(anchors, 150, axis=0)
+    near = np.repeat(anchors, N_NEAR // len(anchors), axis=0)
     scales = 10 ** rng.uniform(-2.5, -0.3, size=(len(near), 1))
     x = np.concatenate([start, moved(near, scales, encoding, rng)])
     v = value(x)

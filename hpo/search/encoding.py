@@ -90,7 +90,6 @@ class Encoding:
     Attributes:
         columns: the parameters with more than one value, in the space's order.
         groups: [F] the parameter that each feature belongs to, as its index.
-        is_number: [F] whether a feature is a number's position.
     """
 
     def __init__(self, space: Space) -> None:
@@ -102,9 +101,6 @@ class Encoding:
         self._index = {column.name: i for i, column in enumerate(self.columns)}
         self.groups = np.array(
             [i for i, c in enumerate(self.columns) for _ in range(self._width(c))], dtype=int
-        )
-        self.is_number = np.array(
-            [not c.choice for c in self.columns for _ in range(self._width(c))], dtype=bool
         )
         self.default = self.encode(space.default())
 

@@ -1,16 +1,16 @@
-"""Gaussian process regression in numpy: Matérn 5/2, a length scale a parameter, warped inputs.
+"""Gaussian process regression in numpy: Matérn 5/2, a length scale a parameter.
 
 | symbol | meaning |
 |---|---|
 | N, F, G | observations; features; groups of features that share a length scale |
 | z [N, F] | features, numbers in [0, 1] |
 | y [N] | values, standardised |
-| theta | logarithms: G length scales, amplitude, noise variance, then a and b of each warp |
+| theta | logarithms: G length scales, amplitude, noise variance |
 
 The model's parameters maximise the posterior; the gradient is exact.  On a hundred points a fit
 takes a few dozen milliseconds, which automatic differentiation takes for a few steps.
-Sources: Rasmussen, Williams 2006, chapters 2, 4, 5; warps: Snoek et al. 2014; the length
-scales' prior, wider with dimension: Hvarfner et al. 2024.
+Sources: Rasmussen, Williams 2006, chapters 2, 4, 5; the length scales' prior, longer with
+dimension: Hvarfner et al. 2024.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ Array = NDArray[np.float64]
 _SQRT5 = math.sqrt(5.0)
 _EPS = 1e-6
 
-
-AMPLITUDE, NOISE, WARP = (0.0, 1.0), (-6.0, 2.0), (0.0, 0.5)
+AMPLITUDE, NOISE = (0.0, 1.0), (-6.0, 2.0)
 """Normal priors of the logarithms: mean, standard deviation."""
 LENGTH = (math.sqrt(2.0) - 3.0, math.sqrt(3.0))
 """The length scales', in one dimension.  Hvarfner's is a density of the length scale, with its peak
@@ -40,31 +39,25 @@ class GaussianProcess:
 
     Args:
         groups: [F] group of each feature, 0 ... G-1.
-        is_number: [F] features that are warped.
     """
 
-    def __init__(self, groups: NDArray[np.int_], is_number: NDArray[np.bool_]) -> None:
+    def __init__(self, groups: NDArray[np.int_]) -> None:
         self.groups = groups
         self.n_groups = int(groups.max()) + 1
-        self.warped = np.flatnonzero(is_number)
-        self._mean, self._sd = self._priors()
+        length = (LENGTH[0] + 0.5 * math.log(self.n_groups), LENGTH[1])
+        priors = np.array([length] * self.n_groups + [AMPLITUDE, NOISE])
+        self._mean, self._sd = priors[:, 0], priors[:, 1]
         self.theta = self._mean.copy()
 
-    def _priors(self) -> tuple[Array, Array]:
-        g, w = self.n_groups, len(self.warped)
-        length = (LENGTH[0] + 0.5 * math.log(g), LENGTH[1])
-        priors = np.array([length] * g + [AMPLITUDE, NOISE] + [WARP] * (2 * w))
-        return priors[:, 0], priors[:, 1]
-
-    def fit(self, z: Array, y: Array) -> None:
-        """Fits to observations, from the present theta on."""
+    def fit(self, z: Array, y: Array, *, afresh: bool = True) -> None:
+        """Fits to observations, from the present theta on and, afresh, from the prior's peak too:
+        the last fit may sit where noise explains everything."""
         bounds = list(zip(self._mean - 5 * self._sd, self._mean + 4 * self._sd, strict=True))
         g = self.n_groups
         bounds[g + 1] = (math.log(1e-8), 1.0)
-        # The last fit may sit where noise explains everything: the prior's peak is tried as well.
-        starts = (
-            [self.theta] if np.array_equal(self.theta, self._mean) else [self.theta, self._mean]
-        )
+        starts = [self.theta]
+        if afresh and not np.array_equal(self.theta, self._mean):
+            starts.append(self._mean)
         fits = [
             minimize(
                 self._loss,
@@ -82,7 +75,7 @@ class GaussianProcess:
 
     def condition(self, z: Array, y: Array) -> None:
         """Takes observations in, with theta as it is; y may be [N] or [N, M] for M fantasies."""
-        self.w = self._scale(self._warp(z)[0])
+        self.w = self._scale(z)
         k = self._kernel(self.w, self.w)
         k[np.diag_indices_from(k)] += self.noise + _EPS * self.amplitude
         self.chol = cholesky(k, lower=True, check_finite=False)
@@ -90,14 +83,14 @@ class GaussianProcess:
 
     def predict(self, z: Array) -> tuple[Array, Array]:
         """Mean [C] (or [C, M]) and standard deviation [C] of the function, without noise."""
-        k = self._kernel(self._scale(self._warp(z)[0]), self.w)
+        k = self._kernel(self._scale(z), self.w)
         v = solve_triangular(self.chol, k.T, lower=True, check_finite=False)
         variance = self.amplitude - np.einsum("ij,ij->j", v, v)
         return np.asarray(k @ self.alpha), np.sqrt(np.maximum(variance, 1e-12 * self.amplitude))
 
     def sample(self, z: Array, n: int, rng: np.random.Generator) -> Array:
         """[C, n] joint draws of the function at z."""
-        w = self._scale(self._warp(z)[0])
+        w = self._scale(z)
         k = self._kernel(w, self.w)
         v = solve_triangular(self.chol, k.T, lower=True, check_finite=False)
         covariance = self._kernel(w, w) - v.T @ v
@@ -120,25 +113,6 @@ class GaussianProcess:
         """[G] length scales."""
         return np.exp(self.theta[: self.n_groups])
 
-    def _warp(self, z: Array) -> tuple[Array, Array, Array]:
-        """Kumaraswamy's distribution function of the warped features, and its derivatives by the
-        logarithms of a and b, [N, W] each."""
-        if not len(self.warped):
-            empty = np.zeros((len(z), 0))
-            return z, empty, empty
-        w = len(self.warped)
-        a, b = np.exp(self.theta[-2 * w : -w]), np.exp(self.theta[-w:])
-        x = np.clip(z[:, self.warped], _EPS, 1 - _EPS)
-        log_x = np.log(x)
-        xa = np.exp(a * log_x)
-        log_rest = np.log1p(-xa)
-        rest = np.exp(b * log_rest)
-        out = z.copy()
-        out[:, self.warped] = 1 - rest
-        by_a = b * rest / (1 - xa) * xa * log_x * a
-        by_b = -rest * log_rest * b
-        return out, by_a, by_b
-
     def _scale(self, z: Array) -> Array:
         return z / self.lengths[self.groups]
 
@@ -150,8 +124,7 @@ class GaussianProcess:
         """Negative logarithm of the posterior density, and its gradient."""
         self.theta = theta
         g, n = self.n_groups, len(y)
-        warped, by_a, by_b = self._warp(z)
-        u = self._scale(warped)
+        u = self._scale(z)
         s = _SQRT5 * np.sqrt(_squared_distances(u, u))
         decay = self.amplitude * np.exp(-s)
         k = (1 + s + s * s / 3) * decay
@@ -175,12 +148,6 @@ class GaussianProcess:
         # sum_ij m_ij (u_i - u_j)^2, per feature: a length scale divides it twice.
         per_feature = 2 * (rows @ (u * u) - np.einsum("ij,ij->j", u, mu))
         gradient[:g] = -np.bincount(self.groups, per_feature, minlength=g)
-        if len(self.warped):
-            w = len(self.warped)
-            length = self.lengths[self.groups[self.warped]]
-            slope = rows[:, None] * u[:, self.warped] - mu[:, self.warped]
-            gradient[-2 * w : -w] = 2 * np.einsum("ij,ij->j", slope, by_a) / length
-            gradient[-w:] = 2 * np.einsum("ij,ij->j", slope, by_b) / length
         return float(loss), gradient + deviation / self._sd
 
 

@@ -1,15 +1,15 @@
 """GPSampler: Bayesian optimization with a Gaussian process, for few and costly trials.
 
-Beside Optuna's: a start that is spread evenly and begins at the middle, values and inputs warped
-until a Gaussian process fits them, conditional parameters seen together with the others, running
+Beside Optuna's: a short start that is spread evenly and begins at the default, values on a
+logarithmic scale above the best, conditional parameters seen together with the others, running
 trials as fantasies, pruned ones with what they had reached, and a bounded time to propose.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
+from functools import cache
 from statistics import median
 from typing import Any
 
@@ -17,8 +17,8 @@ import numpy as np
 from optuna.samplers import RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import qmc, yeojohnson
-from threadpoolctl import threadpool_limits
+from scipy.stats import qmc
+from threadpoolctl import ThreadpoolController
 
 from hpo.search.acquisition import N_START, log_expected_improvement, maximize
 from hpo.search.encoding import Encoding, Rows
@@ -26,9 +26,13 @@ from hpo.search.gaussian_process import GaussianProcess
 from hpo.search.space_sampler import SpaceSampler, study_trials
 from hpo.space import Space
 
+N_STARTUP = 4
+"""Trials of the start: where a model is fitted sooner, less is spent at random."""
 MAX_POINTS = 250
 """Observations that a fit sees; the time it takes grows with their cube."""
 N_FANTASIES = 16
+EAGER = 20
+"""Observations from which on only every other fit starts from the prior as well."""
 LEAST_VALUES = 4
 """Values without which nothing is fitted."""
 
@@ -42,7 +46,7 @@ class GPSampler(SpaceSampler):
         n_startup_trials: trials of the evenly spread start.
     """
 
-    def __init__(self, space: Space, *, seed: int, n_startup_trials: int = 10) -> None:
+    def __init__(self, space: Space, *, seed: int, n_startup_trials: int = N_STARTUP) -> None:
         super().__init__(space, RandomSampler(seed=seed), seed=seed)
         self.encoding = Encoding(space)
         self.n_startup = n_startup_trials
@@ -64,7 +68,7 @@ class GPSampler(SpaceSampler):
         if not self.encoding.columns:
             yield self.space.default()
             return
-        with threadpool_limits(1):
+        with _threads().limit(limits=1):
             proposals = self._proposals(study, trial)
         yield from map(self.encoding.decode, proposals)
 
@@ -130,9 +134,9 @@ class GPSampler(SpaceSampler):
         values = warped(y)
         z = self.encoding.features(x)
         if self._gp is None:
-            self._gp = GaussianProcess(self.encoding.groups, self.encoding.is_number)
+            self._gp = GaussianProcess(self.encoding.groups)
         gp = self._gp
-        gp.fit(z, values)
+        gp.fit(z, values, afresh=len(x) < EAGER or (len(x) + len(pending)) % 2 == 0)
         fitted = gp.predict(z)[0]
         best: Any = fitted.min()
         order = np.argsort(fitted)
@@ -150,6 +154,12 @@ class GPSampler(SpaceSampler):
             return log_expected_improvement(mean, sd, best)
 
         return maximize(value, self.encoding, self._anywhere(N_START), x[order[:4]], self._rng)
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    """Looks through the process's libraries, which takes as long as a small fit: once."""
+    return ThreadpoolController()
 
 
 def _expected(trial: FrozenTrial, complete: list[FrozenTrial]) -> float | None:
@@ -176,19 +186,13 @@ def _kept(y: Rows) -> Any:
 
 
 def warped(y: Rows) -> Rows:
-    """[N] values of zero mean and unit variance, as nearly normal as Yeo and Johnson's power
-    transform makes them (2000)."""
-    y = y / max(float(np.abs(y).max()), 1e-300)  # squares of huge values have no float
-    scale = y.std()
-    if not scale > 0:
+    """[N] values of zero mean and unit variance: logarithms of what they are above the best, with
+    the median's as the unit.  Shift and scale of the values make no difference, huge ones little,
+    and what lies close to the best is told apart."""
+    y = y / max(float(np.abs(y).max()), 1e-300)  # differences of huge values have no float
+    above = y - y.min()
+    unit = max(float(np.median(above)), 1e-3 * float(above.max()))
+    if not unit > 0:
         return np.zeros_like(y)
-    standard = (y - y.mean()) / scale
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            found, _ = yeojohnson(standard)
-        except (ValueError, RuntimeError):
-            found = standard
-    if not np.isfinite(found).all() or not 1e-9 < found.std() < 1e9:
-        found = standard
-    return np.asarray((found - found.mean()) / found.std())
+    logs = np.log1p(above / unit)
+    return np.asarray((logs - logs.mean()) / logs.std())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import SpecError
 from hpo.search.choose import at_least, choose
 
 if TYPE_CHECKING:
+    from hpo.search.prior import Prior
     from hpo.search.space_sampler import SpaceSampler
     from hpo.space import Space
 
@@ -26,7 +27,8 @@ class Start:
         run_seed: another one for each run of the study, so that a run that goes on does not
             draw again what the first one drew.
         n_startup: random trials before a model of the objective is trusted.
-        n_trials: how many are planned, if that is known.
+        n_trials: how many are planned; None: unknown.
+        n_concurrent: how many run at once.
     """
 
     space: Space
@@ -34,10 +36,22 @@ class Start:
     run_seed: int
     n_startup: int
     n_trials: int | None = None
+    n_concurrent: int = 1
 
     def startup(self, option: str, value: int | None) -> int:
         """What the user set by the option, or else what the budget suggests."""
         return self.n_startup if value is None else at_least(1, option, value)
+
+
+def _auto(start: Start, *, short_s: float | None = None) -> SpaceSampler:
+    """gp, or tpe for very short or very many trials; says which and why (the default)"""
+    from hpo.search.auto_sampler import SHORT_S, AutoSampler
+
+    if short_s is None:
+        short_s = SHORT_S
+    elif isinstance(short_s, bool) or not isinstance(short_s, int | float) or not short_s >= 0:
+        raise SpecError(f"short_s: {short_s!r} must be a number of seconds, 0 or more")
+    return AutoSampler(start, {"gp": _gp, "tpe": _tpe}, short_s=short_s)
 
 
 def _grid(start: Start) -> SpaceSampler:
@@ -60,7 +74,7 @@ def _random(start: Start) -> SpaceSampler:
 def _tpe(
     start: Start, *, n_startup_trials: int | None = None, n_ei_candidates: int = 24
 ) -> SpaceSampler:
-    """tree-structured Parzen estimator: fast, at home in conditional spaces (the default)"""
+    """tree-structured Parzen estimator: for short or many trials, at home in conditional spaces"""
     from optuna.exceptions import ExperimentalWarning
     from optuna.samplers import TPESampler
 
@@ -82,8 +96,11 @@ def _tpe(
 
 def _gp(start: Start, *, n_startup_trials: int | None = None) -> SpaceSampler:
     """our own Gaussian process: few, costly trials; conditions, running and pruned trials too"""
+    from hpo.search.gp_sampler import N_STARTUP
     from hpo.search.scalar import ScalarGPSampler
 
+    # No matter the budget: its model is of use sooner than others' are.
+    start = replace(start, n_startup=N_STARTUP)
     n_startup = start.startup("n_startup_trials", n_startup_trials)
     return ScalarGPSampler(start.space, seed=start.run_seed, n_startup_trials=n_startup)
 
@@ -183,6 +200,7 @@ def _qmc(start: Start, *, qmc_type: str = "sobol") -> SpaceSampler:
 
 
 SAMPLERS: dict[str, Callable[..., SpaceSampler]] = {
+    "auto": _auto,
     "grid": _grid,
     "random": _random,
     "tpe": _tpe,
@@ -197,6 +215,7 @@ SAMPLERS: dict[str, Callable[..., SpaceSampler]] = {
 _SORTED = "any number; what breaks a constraint ranks behind the rest, by how much"
 _BLIND = "any number; looks at neither"
 OBJECTIVES = {
+    "auto": "as the sampler that it chooses",
     "grid": _BLIND,
     "random": _BLIND,
     "tpe": _SORTED,
@@ -219,6 +238,8 @@ def make_sampler(
     *,
     n_trials: int | None = None,
     n_trials_done: int = 0,
+    prior: Prior | None = None,
+    n_concurrent: int = 1,
     **options: Any,
 ) -> SpaceSampler:
     """A sampler for `optuna.create_study(sampler=...)` whose proposals are points of the space.
@@ -227,8 +248,11 @@ def make_sampler(
         name: one of SAMPLERS.
         space: the space to search; the study's trials are drawn by `space.suggest(trial)`.
         seed: the same seed and the same results give the same proposals; None: a random one.
-        n_trials: how many trials are planned, if that is known: it sizes the random start.
+        n_trials: how many trials are planned, if that is known: it sizes the random start, and
+            auto chooses by it.
         n_trials_done: trials that the study has already; makes a later run draw other points.
+        prior: earlier studies, whose best configurations are proposed at first.
+        n_concurrent: how many trials run at once: auto chooses by it.
         options: the sampler's own, for example `base_estimator="ET"` for skopt.
     Raises:
         SpecError: unknown name or option, a bad value, a grid over a continuous parameter.
@@ -236,8 +260,20 @@ def make_sampler(
     factory = choose("sampler", name, SAMPLERS, options)
     seed = secrets.randbits(32) if seed is None else at_least(0, "seed", seed)
     n_startup = 10 if n_trials is None else min(10, max(4, n_trials // 4))
-    start = Start(space, seed % 2**32, _run_seed(seed, n_trials_done), n_startup, n_trials)
-    return factory(start, **options)
+    # What an earlier study with this seed drew is not to be drawn again.
+    n_drawn = n_trials_done + (0 if prior is None else prior.n_trials)
+    start = Start(
+        space=space,
+        seed=seed % 2**32,
+        run_seed=_run_seed(seed, n_drawn),
+        n_startup=n_startup,
+        n_trials=n_trials,
+        n_concurrent=at_least(1, "n_concurrent", n_concurrent),
+    )
+    sampler = factory(start, **options)
+    if prior is not None:
+        sampler.start_from(prior)
+    return sampler
 
 
 def _run_seed(seed: int, n_trials_done: int) -> int:

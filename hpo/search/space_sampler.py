@@ -16,9 +16,10 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import BaseSampler, RandomSampler
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.search.prior import FROM, Prior
 from hpo.search.window import Window
 from hpo.space import Space
 
@@ -156,7 +157,12 @@ class SpaceSampler(BaseSampler):
         self._distributions = space.distributions()
         self._tried = Tried(space)
         self._window = window
+        self._prior: Prior | None = None
         self._untried_points: dict[str, _Ahead] = {}
+
+    def start_from(self, prior: Prior) -> None:
+        """Has the best of earlier studies proposed in turns with the sampler's own, at first."""
+        self._prior = prior
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_untried_points": {}}  # iterations are no data, and begin again
@@ -222,6 +228,8 @@ class SpaceSampler(BaseSampler):
     def propose(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         """A complete point for the trial; one tried before only if there is no other."""
         trials, tried = self._tried.look(study, but=trial.number)
+        if self._prior is not None and (point := self._earlier(study, trial, trials, tried)):
+            return point
         shown = study if self._window is None else self._window.of(study, trials)
         repeated: dict[str, Any] | None = None
         for point in self._candidates(shown, trial):
@@ -235,6 +243,19 @@ class SpaceSampler(BaseSampler):
                     return repeated
         untried = self._untried(study, tried)
         return untried or repeated or self.space.random(self._rng)
+
+    def _earlier(
+        self, study: Study, trial: FrozenTrial, trials: list[FrozenTrial], tried: Keys
+    ) -> dict[str, Any] | None:
+        """A configuration of an earlier study, if it is the prior's turn."""
+        assert self._prior is not None
+        begun = [t for t in trials if t.number != trial.number and t.state != TrialState.WAITING]
+        sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
+        found = self._prior.next(begun, tried.__contains__, sign)
+        if found is None:
+            return None
+        study._storage.set_trial_system_attr(trial._trial_id, FROM, found.origin)
+        return dict(found.params)
 
     def _untried(self, study: Study, tried: Keys) -> dict[str, Any] | None:
         """The first point of all that is neither tried nor pending."""

@@ -145,5 +145,10 @@ def _trial(
 
 
 def local(moment: datetime | None) -> datetime | None:
-    """Optuna stores UTC and tells local time, both without saying so."""
-    return None if moment is None else moment.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+    """Optuna stores UTC and tells local time, both without saying so.
+
+    Of an hour that comes twice when clocks are set back, `fold` says which it is.
+    """
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment.replace(tzinfo=UTC).timestamp())

@@ -1,4 +1,4 @@
-"""The ledger of a study: the only writer of trials.
+"""The ledger of a study: the only writer of trials, whole studies (`whole`) apart.
 
 ask -> report ... report -> complete | prune | fail, each trial exactly once; on the way it may be
 paused and promoted.  It knows neither Ray nor torch, so that other executors can drive it.

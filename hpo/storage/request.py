@@ -7,6 +7,7 @@ from typing import Any
 from hpo.errors import SpecError
 from hpo.storage.ledger import Ledger
 from hpo.storage.view import StudyView
+from hpo.storage.warm_start import started_from
 from hpo.study import ResolvedStudy, StudySpec, spec_from
 
 SPEC = "hpo:spec"
@@ -21,6 +22,8 @@ def remember(study: ResolvedStudy, ledger: Ledger, n_left: int | None) -> None:
     ended = counts.get("COMPLETE", 0) + counts.get("PRUNED", 0)
     update: dict[str, Any] = {"model": study.ref.name, "name": study.name}
     update |= {"join": False, "retry_failed": False}
+    # The studies by name: those that `all` named will be others tomorrow.
+    update["warm_start"] = tuple(entry["study"] for entry in started_from(ledger.study.user_attrs))
     spec = study.spec.model_copy(update=update)
     ledger.set_attr(SPEC, spec.model_dump(mode="json"))
     ledger.set_attr(TARGET, None if n_left is None else ended + n_left)

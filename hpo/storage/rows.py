@@ -71,7 +71,7 @@ def begin_trial(engine: Engine, study_id: int, trial: FrozenTrial) -> tuple[int,
         if connection.execute(study.with_for_update()).first() is None:
             raise KeyError(models.NOT_FOUND_MSG)
         row = insert(_TRIALS).values(
-            study_id=study_id, state=TrialState.RUNNING, datetime_start=_utc(trial.datetime_start)
+            study_id=study_id, state=TrialState.RUNNING, datetime_start=utc(trial.datetime_start)
         )
         key = connection.execute(row).inserted_primary_key
         assert key is not None
@@ -83,7 +83,7 @@ def begin_trial(engine: Engine, study_id: int, trial: FrozenTrial) -> tuple[int,
         connection.execute(
             update(_TRIALS).where(_TRIALS.c.trial_id == trial_id).values(number=number)
         )
-        _insert(
+        insert_rows(
             connection,
             _PARAMS,
             [
@@ -96,8 +96,9 @@ def begin_trial(engine: Engine, study_id: int, trial: FrozenTrial) -> tuple[int,
                 for name, value in trial.params.items()
             ],
         )
-        _insert(connection, _USER_ATTRS, _attributes(trial_id, trial.user_attrs))
-        _insert(connection, _SYSTEM_ATTRS, _attributes(trial_id, trial.system_attrs))
+        of_trial = {"trial_id": trial_id}
+        insert_rows(connection, _USER_ATTRS, attribute_rows(of_trial, trial.user_attrs))
+        insert_rows(connection, _SYSTEM_ATTRS, attribute_rows(of_trial, trial.system_attrs))
     return trial_id, number
 
 
@@ -111,7 +112,7 @@ def end_trial(engine: Engine, trial_id: int, end: End) -> bool:
         # Of several that try this at once, the database lets one through.
         running = (_TRIALS.c.trial_id == trial_id) & (_TRIALS.c.state == TrialState.RUNNING)
         ended = update(_TRIALS).where(running)
-        ended = ended.values(state=end.state, datetime_complete=_utc(datetime.now()))
+        ended = ended.values(state=end.state, datetime_complete=utc(datetime.now()))
         if not connection.execute(ended).rowcount:
             return False
         if end.last is not None:
@@ -123,11 +124,11 @@ def end_trial(engine: Engine, trial_id: int, end: End) -> bool:
             {"trial_id": trial_id, "objective": i, "value": value, "value_type": _FINITE}
             for i, value in enumerate(values or ())
         ]
-        _insert(connection, _VALUES, rows)
+        insert_rows(connection, _VALUES, rows)
         _set_attributes(connection, trial_id, end.attrs)
         if end.broken:
             broken = {CONSTRAINTS: list(end.broken)}
-            _insert(connection, _SYSTEM_ATTRS, _attributes(trial_id, broken))
+            insert_rows(connection, _SYSTEM_ATTRS, attribute_rows({"trial_id": trial_id}, broken))
     return True
 
 
@@ -135,7 +136,7 @@ def _report(connection: Connection, trial_id: int, step: int, value: float) -> N
     at_step = (_STEPS.c.trial_id == trial_id) & (_STEPS.c.step == step)
     if connection.execute(select(_STEPS.c.step).where(at_step)).first() is None:
         row = {"trial_id": trial_id, "step": step, "intermediate_value": value}
-        _insert(connection, _STEPS, [{**row, "intermediate_value_type": _FINITE_STEP}])
+        insert_rows(connection, _STEPS, [{**row, "intermediate_value_type": _FINITE_STEP}])
 
 
 def _last_value(connection: Connection, trial_id: int) -> list[float] | None:
@@ -149,28 +150,27 @@ def _last_value(connection: Connection, trial_id: int) -> list[float] | None:
 def _set_attributes(connection: Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:
     of_trial = _USER_ATTRS.c.trial_id == trial_id
     known = set(connection.execute(select(_USER_ATTRS.c.key).where(of_trial)).scalars())
-    rows = _attributes(trial_id, attrs)
+    rows = attribute_rows({"trial_id": trial_id}, attrs)
     for row in rows:
         if row["key"] in known:
             of_key = of_trial & (_USER_ATTRS.c.key == row["key"])
             connection.execute(
                 update(_USER_ATTRS).where(of_key).values(value_json=row["value_json"])
             )
-    _insert(connection, _USER_ATTRS, [row for row in rows if row["key"] not in known])
+    insert_rows(connection, _USER_ATTRS, [row for row in rows if row["key"] not in known])
 
 
-def _attributes(trial_id: int, attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        for key, value in attrs.items()
-    ]
+def attribute_rows(owner: Mapping[str, int], attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of attributes, of a trial or a study: `owner` is its id by its column's name."""
+    return [{**owner, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
 
 
-def _insert(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+def insert_rows(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+    """Inserts rows that share their keys."""
     if rows:
         connection.execute(insert(table), rows)
 
 
-def _utc(moment: datetime | None) -> datetime | None:
-    """As Optuna stores it: UTC, without saying so."""
+def utc(moment: datetime | None) -> datetime | None:
+    """A local moment as Optuna stores it: UTC, without saying so."""
     return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)

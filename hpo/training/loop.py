@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hpo.errors import TrialError
 from hpo.model import Data, Metrics, Model, Params, Split
+from hpo.training import seeds
 from hpo.training.figures import latency_ms
 from hpo.training.optimization import Schedule, make_optimizer
 from hpo.training.precision import Precision
@@ -80,7 +81,7 @@ class Training:
     def __init__(self, model: Model, params: Params, data: Data, settings: TrainSettings) -> None:
         if settings.device == "cpu":
             torch.set_num_threads(settings.threads)
-        torch.manual_seed(settings.seed)
+        seeds.seed_all(settings.seed)
         self.model = model
         self.params = params
         self.info = data.info
@@ -181,7 +182,7 @@ class Training:
             },
             "scaler": self.precision.scaler.state_dict(),
             "generator": self.generator.get_state(),
-            "rng": torch.get_rng_state(),
+            "rng": seeds.state(),
             "cuda_rng": torch.cuda.get_rng_state_all(),
         }
 
@@ -200,7 +201,7 @@ class Training:
             player.schedule.load_state_dict(schedule)
         self.precision.scaler.load_state_dict(state["scaler"])
         self.generator.set_state(state["generator"])
-        torch.set_rng_state(state["rng"])
+        seeds.set_state(state["rng"])
         if len(state["cuda_rng"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
         self.epoch = state["epoch"]

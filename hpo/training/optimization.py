@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import lr_scheduler as schedules
 
 from hpo.errors import SpecError
@@ -33,22 +34,33 @@ def make_optimizer(
 
     name = params.get("optimizer", "adamw")
     lr = of_player("lr", 1e-3)
-    parts = [
+    parts: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.requires_grad], "lr": lr * factor}
         for parameters, factor in groups
     ]
     parts = [part for part in parts if part["params"]]
     decay = of_player("weight_decay", 0.0)
+    # One pass over each parameter instead of a dozen; CPUs too are the faster for it.
+    fused = all(_fuses(p) for part in parts for p in part["params"])
     if name == "sgd":
         momentum = float(params.get("momentum", 0.9))
         return torch.optim.SGD(
-            parts, lr=lr, weight_decay=decay, momentum=momentum, nesterov=momentum > 0
+            parts,
+            lr=lr,
+            weight_decay=decay,
+            momentum=momentum,
+            nesterov=momentum > 0,
+            fused=fused,
         )
     if name in ("adam", "adamw"):
         kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
         betas = (float(params.get("beta1", 0.9)), float(params.get("beta2", 0.999)))
-        return kind(parts, lr=lr, weight_decay=decay, betas=betas)
+        return kind(parts, lr=lr, weight_decay=decay, betas=betas, fused=fused)
     raise SpecError(f"optimizer: {name!r} is unknown: choose from {', '.join(OPTIMIZERS)}")
+
+
+def _fuses(parameter: nn.Parameter) -> bool:
+    return parameter.is_floating_point() and parameter.device.type in ("cpu", "cuda")
 
 
 class Schedule:

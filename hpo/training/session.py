@@ -6,7 +6,10 @@ A worker sees `start`, `step` (one epoch) and `stop`; a class `Model` runs in th
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
+import platform
 import queue
 import threading
 import time
@@ -43,6 +46,7 @@ class Job:
         workers: that train it together.
         guide: what its epochs are compared by, instead of the model's own objective.
         wanted: metrics that its end has to give, those that the service takes included.
+        stop_after: epochs after which a plain job leaves it as it is; None: at its end.
     """
 
     ref: ModelRef
@@ -58,6 +62,7 @@ class Job:
     workers: int = 1
     guide: Objective | None = None
     wanted: tuple[str, ...] = ()
+    stop_after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ class Session(Protocol):
 
     history: list[Metrics]
     """Metrics of the epochs done, those before a restored checkpoint included."""
+    data_digest: str | None
+    """Of the training and validation rows; None: the model brings data that is not seen."""
 
     @property
     def best_epoch(self) -> int:
@@ -112,6 +119,24 @@ def pick_device() -> str:
     return "cpu"
 
 
+@functools.cache
+def machine(device: str) -> str:
+    """What computes here: numbers may differ in their last bits on another one."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {_processor()}"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or "unknown"
+
+
 def start(job: Job, device: str | None = None) -> Session:
     """Begins a training in this process; data and model code are loaded once per process.
 
@@ -135,12 +160,16 @@ class ModelSession:
     def __init__(self, model: Model, job: Job, device: str) -> None:
         from hpo.training.figures import sizes_of
         from hpo.training.loop import Training, TrainSettings
+        from hpo.training.seeds import seed_all
 
+        # Data that draws from a global generator is the same in every worker.
+        seed_all(SPLIT_SEED)
         data = load_data(model, job.data, SPLIT_SEED)
         if data is None:
             raise SpecError(
                 f"data: {job.ref.name!r} names no datasets and its data() gives none: use --data"
             )
+        self.data_digest: str | None = data.digest
         self.test_split = data.test if job.purpose == "retrain" else None
         data = data.for_retraining() if job.purpose == "retrain" else data.for_search()
         settings = TrainSettings(epochs=job.epochs, seed=job.seed, device=device, **job.settings)
@@ -244,8 +273,11 @@ class FunctionSession:
     def __init__(self, model: FunctionModel, job: Job, device: str) -> None:
         import torch
 
+        from hpo.training.seeds import seed_all
+
         torch.set_num_threads(1)
-        torch.manual_seed(job.seed)
+        seed_all(job.seed)
+        self.data_digest: str | None = None
         self.params: Params = dict(job.params)
         self.seed = job.seed
         self.epochs = job.epochs

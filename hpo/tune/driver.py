@@ -16,14 +16,25 @@ from typing import Any
 
 from hpo.errors import HpoError, SpecError
 from hpo.search import make_pruner, make_sampler
+from hpo.search.prior import Prior
 from hpo.storage.creation import ensure_study
 from hpo.storage.known import KnownTrainings
 from hpo.storage.lease import Driver, Lease
 from hpo.storage.ledger import Ledger, StudyMeta
+from hpo.storage.retry import Patience
+from hpo.storage.warm_start import WARM_START, warm_start
 from hpo.study import ResolvedStudy, StudySpec
 from hpo.training.session import Job
 from hpo.tune.bridge import Bridge, Observer
-from hpo.tune.environment import Resources, ray_problem, resources_now
+from hpo.tune.circumstances import NAMED, PREFIX, circumstances, digest
+from hpo.tune.environment import (
+    Resources,
+    local_cpus,
+    local_gpus,
+    plan_resources,
+    ray_problem,
+    resources_now,
+)
 from hpo.tune.limits import Limits, fair_share
 from hpo.tune.stop import Stop
 
@@ -52,31 +63,28 @@ def drive(
     Args:
         on_wait: called with the driver whose death is being waited for.
     Raises:
-        SpecError: the study exists and differs in a way that would mix what cannot be mixed, or
-            another driver holds it.
+        SpecError: the study exists and differs in a way that would mix what cannot be mixed,
+            another driver holds it, or it cannot start from the studies that it is to.
     """
     spec = study.spec
-    objective = study.objectives[0]
-    meta = StudyMeta(
-        model=study.ref.name,
-        metric=objective.metric,
-        direction=objective.direction,
-        space=study.space,
-        data=study.data,
-        epochs=study.epochs,
-        seed=spec.seed,
-        settings={**study.settings(), "sampler": spec.sampler, "fixed": dict(study.fixed)},
-        more=study.objectives[1:],
-        constraints=study.constraints,
-        own=None if study.guide in study.objectives else study.guide,
-    )
+    meta = meta_for(study)
+    start = Patience()(lambda: warm_start(storage, study.name, meta, spec.warm_start))
+    for notice in start.notices:
+        _log.warning("%s: %s", study.name, notice)
+    prior = Prior(study.space, start.sources) if start.sources else None
     budget = spec.total_trials or study.n_trials
 
     def sampler(n_done: int) -> Any:
         # Drivers that begin at the same moment are not to draw the same points.
         offset = int(lease.run, 16) % 2**31 if spec.join else 0
         return make_sampler(
-            spec.sampler, study.space, spec.seed, n_trials=budget, n_trials_done=n_done + offset
+            spec.sampler,
+            study.space,
+            spec.seed,
+            n_trials=budget,
+            n_trials_done=n_done + offset,
+            prior=prior,
+            n_concurrent=_n_concurrent(spec),
         )
 
     pruner = make_pruner(spec.pruner, epochs=study.epochs, n_trials=budget)
@@ -84,7 +92,34 @@ def drive(
     with Lease(storage, study_id, study.name, shared=spec.join, on_wait=on_wait) as lease:
         ledger = Ledger.create_or_open(storage, study.name, meta, sampler, pruner, lease=lease)
         ledger.reconcile()
+        if start.record:
+            ledger.set_attr(WARM_START, start.record)
         yield ledger
+
+
+def meta_for(study: ResolvedStudy) -> StudyMeta:
+    """What the study is begun as."""
+    objective = study.objectives[0]
+    return StudyMeta(
+        model=study.ref.name,
+        metric=objective.metric,
+        direction=objective.direction,
+        space=study.space,
+        data=study.data,
+        epochs=study.epochs,
+        seed=study.spec.seed,
+        settings={**study.settings(), "sampler": study.spec.sampler, "fixed": dict(study.fixed)},
+        more=study.objectives[1:],
+        constraints=study.constraints,
+        own=None if study.guide in study.objectives else study.guide,
+    )
+
+
+def _n_concurrent(spec: StudySpec) -> int:
+    """Trials at once, as far as that is known before Ray runs."""
+    if spec.ray_address is not None:
+        return spec.max_concurrent or 1
+    return plan_resources(spec, local_cpus(), local_gpus()).max_concurrent
 
 
 def n_trials_left(study: ResolvedStudy, ledger: Ledger) -> int | None:
@@ -111,6 +146,8 @@ def search(
     Args:
         known: trainings of other studies; a trial that would repeat one is told its outcome.
     """
+    from hpo.search.auto_sampler import AutoSampler
+
     started = time.monotonic()
     spec = study.spec
     stop = stop or Stop()
@@ -123,7 +160,7 @@ def search(
         max_concurrent=resources.max_concurrent,
         deadline=None if study.timeout is None else started + study.timeout,
         first=_first(study, ledger),
-        origin=_origin(study),
+        origin=_origin(study, ledger, resources),
         folder=os.getcwd(),
         observer=observer,
         max_retries=spec.max_retries,
@@ -136,6 +173,8 @@ def search(
         stop.force(1)
 
     bridge.broken, bridge.give_up = ray_problem, give_up
+    if isinstance(sampler := ledger.study.sampler, AutoSampler):
+        sampler.n_concurrent = resources.max_concurrent
     if known is not None:
         bridge.known = known.find
     if spec.ray_address is not None:  # nodes come and go
@@ -205,10 +244,16 @@ def _first(study: ResolvedStudy, ledger: Ledger) -> dict[str, Any] | None:
     return default
 
 
-def _origin(study: ResolvedStudy) -> dict[str, Any]:
+def _origin(study: ResolvedStudy, ledger: Ledger, resources: Resources) -> dict[str, Any]:
+    """What each trial says of where it comes from."""
     packages = ("torch", "optuna", "ray", "hpo-torch")
+    facts = circumstances(study, resources.gpus_per_trial)
+    named = digest(facts)
+    if ledger.attr(f"{PREFIX}{named}") is None:
+        ledger.set_attr(f"{PREFIX}{named}", facts)
     return {
         "seed": study.spec.seed,
+        NAMED: named,
         "space": study.space.fingerprint(),
         "versions": {name: version(name) for name in packages},
     }

@@ -208,6 +208,7 @@ def _private_ray(cpus_per_trial: float) -> Iterator[None]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everywhere: listen on loopback only
         "RAY_preload_python_modules": ",".join(_PRELOADED),
+        "PYTHONHASHSEED": "0",  # the order of sets of strings is the same in every worker
         "SPT_NOENV": "1",  # titles of processes are not written over what the reaper reads
     }
     sweeper = subprocess.Popen(

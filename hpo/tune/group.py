@@ -63,6 +63,7 @@ class GroupSession:
                 raise SpecError("workers_per_trial: a function trains by itself: leave it out")
             self.session = session
             self.history: list[Metrics] = session.history
+            self.data_digest = session.data_digest
             ray.get(begun)
 
     def step(self) -> Step:

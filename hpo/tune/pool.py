@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpo.model import Metrics
-from hpo.training.session import Job, Session
+from hpo.training.session import Job, Session, machine, pick_device
 from hpo.tune import group
 from hpo.tune.environment import Resources
 from hpo.tune.report import one_line
@@ -25,7 +25,10 @@ class Trained:
             purpose is `retrain`.
         weights: the network as safetensors bytes, for `retrain`; None if there is no network.
         files: pictures and texts of what it makes of test rows, for `retrain`.
+        info: what `Model.build` was told of the data, for `retrain`; else device, machine and the
+            data's digest.
         error: why it failed, or None.
+        history: metrics of each epoch, unless the purpose is `retrain`.
     """
 
     metrics: Metrics = field(default_factory=dict)
@@ -34,18 +37,26 @@ class Trained:
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
     info: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    history: list[Metrics] = field(default_factory=list, repr=False)
 
 
 def train(job: Job, folder: str) -> Trained:
     """Runs one job to its end in this process."""
     if os.path.isdir(folder):
         os.chdir(folder)
+    history: list[Metrics] = []
+    facts: dict[str, Any] = {}
     try:
         session = group.begin(job)
+        history = session.history
+        facts = {"device": pick_device(), "data": session.data_digest}
+        facts["machine"] = machine(pick_device())
         while not session.step().finished:
-            pass
+            if len(history) == job.stop_after:
+                session.stop()
+                break
         if job.purpose != "retrain":
-            return Trained(metrics=session.best())
+            return Trained(metrics=session.best(), history=history, info=facts)
         return Trained(
             test={**session.test(), **session.figures()},
             weights=safetensors_of(session.network()),
@@ -53,7 +64,7 @@ def train(job: Job, folder: str) -> Trained:
             info=session.data_info(),
         )
     except Exception as error:
-        return Trained(error=one_line(error))
+        return Trained(error=one_line(error), history=history, info=facts)
 
 
 def _files(session: Session) -> dict[str, bytes]:

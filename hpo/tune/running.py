@@ -42,6 +42,7 @@ def attrs_of(report: dict[str, Any], trial: Running) -> dict[str, Any]:
         "device": report["device"],
         "epochs": report["epoch"],
     }
+    run |= {key: report[key] for key in ("machine", "data") if report.get(key)}
     if "best_epoch" in report:
         run["best_epoch"] = report["best_epoch"]
     return {"metrics": metrics, "run": run} if metrics else {"run": run}

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray import tune
 
-from hpo.training.session import Job, Session, pick_device
+from hpo.training.session import Job, Session, machine, pick_device
 from hpo.tune import group
 from hpo.tune.limits import Limits
 from hpo.tune.report import REPORT, kind_of, one_line
@@ -20,7 +20,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """Trains one trial after another in one process; never raises, so that it is never lost.
 
     Config: `job`, a `Job`; `folder`, the user's working folder; `limits`, `Limits`.  Each result
-    holds `epoch` (epochs done), `metrics`, `finished`, `duration_s`, `worker`, `device`; the first
+    holds `epoch` (epochs done), `metrics`, `finished`, `duration_s`, `worker`, `device`, `machine`,
+    `data` (its digest); the first
     one after a checkpoint `restored`, the metrics of the epochs before; the last one `best` and
     `best_epoch`, or `error`, `kind` and `traceback`.
     """
@@ -66,6 +67,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         report["duration_s"] = time.monotonic() - self.started
         report["worker"] = f"{os.uname().nodename}:{os.getpid()}"
         report["device"] = pick_device()
+        report["machine"] = machine(report["device"])
+        report["data"] = None if self.session is None else self.session.data_digest
         return {REPORT: json.dumps(report), "done": report["finished"]}
 
     def cleanup(self) -> None:

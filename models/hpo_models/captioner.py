@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo.deployment import Deployment, Graph, first_column, image_example, image_settings
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.datasets.captions import BEGIN, END, PAD, UNKNOWN, texts_of
 from hpo_models.decoders import GRUDecoder, TransformerDecoder
 from hpo_models.images import ImageEncoder, Tile, augment, tiles_png
+from hpo_models.parts import Part
 
 N_SHOWN = 24
 """Test rows in the picture."""
@@ -62,6 +64,11 @@ class CaptionNet(nn.Module):
         logits: Tensor = self.output(self.decode(words, self.encode(images)))
         return logits
 
+    def next_word(self, words: Tensor, features: Tensor) -> Tensor:
+        """Words [B, T] so far, features [B, P, width] -> logits of the next one [B, n_words]."""
+        logits: Tensor = self.output(self.decode(words, features)[:, -1])
+        return logits
+
     def generate(self, images: Tensor, beam: int) -> Tensor:
         """Captions by beam search, the best by mean log probability of its words.
 
@@ -77,8 +84,7 @@ class CaptionNet(nn.Module):
         scores = torch.zeros(n, 1, device=images.device)
         for _ in range(self.max_words + 1):
             n_beams = words.shape[1]
-            states = self.decode(words.flatten(0, 1), features.repeat_interleave(n_beams, 0))
-            logits = self.output(states[:, -1])
+            logits = self.next_word(words.flatten(0, 1), features.repeat_interleave(n_beams, 0))
             logits[:, [PAD, BEGIN, UNKNOWN]] = -torch.inf
             gains = logits.float().log_softmax(1).view(n, n_beams, -1)
             ended = (words[:, :, -1:] == END) | (words[:, :, -1:] == PAD)
@@ -152,22 +158,35 @@ class Captioner(Model):
         """Word F1 and exact matches are means over rows; chrF and BLEU are 0..100, of all rows."""
         import sacrebleu
 
+        rows = self.per_row(net, batches, params)
+        predicted, true = rows["predicted"], rows["true"]
+        return {
+            "word_f1": float(rows["word_f1"].mean()),
+            "exact": float(rows["exact"].mean()),
+            "chrf": sacrebleu.corpus_chrf(predicted, [true]).score,
+            "bleu": sacrebleu.corpus_bleu(predicted, [true]).score,
+            "loss": float((rows["loss"] * rows["n_words"]).sum() / rows["n_words"].sum()),
+        }
+
+    def per_row(self, net: nn.Module, batches: Iterable[Split], params: Params) -> dict[str, Any]:
+        """Both captions, their word F1, whether they are equal; mean loss and number of words."""
         assert isinstance(net, CaptionNet)
         predicted: list[str] = []
         true: list[str] = []
-        total, n_words = 0.0, 0
+        losses, n_words = [], []
         for images, words, letters in batches:
-            total += float(_word_losses(net, images, words, 0.0).sum())
-            n_words += int((words[:, 1:] != PAD).sum())
+            losses.append(_word_losses(net, images, words, 0.0).double().sum(dim=1))
+            n_words.append((words[:, 1:] != PAD).double().sum(dim=1))
             predicted += net.captions(images, params["beam"])
             true += texts_of(letters)
         pairs = list(zip(predicted, true, strict=True))
         return {
-            "word_f1": sum(word_f1(*pair) for pair in pairs) / len(pairs),
-            "exact": sum(a == b for a, b in pairs) / len(pairs),
-            "chrf": sacrebleu.corpus_chrf(predicted, [true]).score,
-            "bleu": sacrebleu.corpus_bleu(predicted, [true]).score,
-            "loss": total / n_words,
+            "true": true,
+            "predicted": predicted,
+            "word_f1": torch.tensor([word_f1(*pair) for pair in pairs], dtype=torch.float64),
+            "exact": torch.tensor([a == b for a, b in pairs], dtype=torch.float64),
+            "loss": torch.cat(losses) / torch.cat(n_words),
+            "n_words": torch.cat(n_words),
         }
 
     def infer(self, net: nn.Module, batch: Split, params: Params) -> list[str]:
@@ -191,6 +210,35 @@ class Captioner(Model):
             colour = "green" if predicted == true else "darkorange" if score else "firebrick"
             tiles.append(Tile(image, [(true, "black"), (predicted, colour)]))
         return {"captions.png": tiles_png(tiles, columns=6)}
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        """Graphs `encoder`: images -> features of places; `decoder`: words so far -> the next."""
+        assert isinstance(net, CaptionNet)
+        images = image_example(info)
+        with torch.no_grad():
+            features = net.encode(images[0])
+        words = torch.full((len(features), net.max_words), BEGIN)
+        encoder = Part(net, "encode", "decoder", "embed", "output")
+        decoder = Part(net, "next_word", "encoder", "project")
+        graphs = {
+            "encoder": Graph(encoder, ("images",), ("features",), images, rows=first_column),
+            "decoder": Graph(
+                decoder,
+                ("words", "features"),
+                ("logits",),
+                (words, features),
+                {"words": {1: "n_words"}},
+                {"n_words": net.max_words + 2},
+                rows=lambda split: (split[1][:, :-1], net.encode(split[0])),
+            ),
+        }
+        settings = {
+            **image_settings(info, resample="bicubic"),
+            "words": net.words,
+            "max_words": net.max_words,
+            "beam": params["beam"],
+        }
+        return Deployment("captioning", settings, graphs)
 
 
 def _word_losses(net: nn.Module, images: Tensor, words: Tensor, smoothing: float) -> Tensor:

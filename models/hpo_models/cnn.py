@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from hpo.deployment import Deployment, classifier_of_images
 from hpo.model import Classifier, Data, Params, Split
 from hpo.space import Choice, Float, Int, Space
 
@@ -103,24 +106,46 @@ class CNN(Classifier):
         if params["augment"] == "none":
             return batch
         inputs, targets = batch
-        transform = _augmentation(params["augment"], params["strength"])
-        with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
-            seed = torch.randint(2**31, (1,), generator=generator)
-            torch.manual_seed(int(seed))
-            parts = [transform(part) for part in inputs.chunk(_CHUNKS)]
+        change = _shifted if params["augment"] == "shift" else _turned
+        # Not the global generator: to seed that one notes for a GPU to come who did so, each time.
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        draws = torch.Generator().manual_seed(seed)
+        parts = [change(part, params["strength"], draws) for part in inputs.chunk(_CHUNKS)]
         return torch.cat(parts), targets
 
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        return classifier_of_images(net, info)
 
-def _augmentation(name: str, strength: float) -> Any:
-    from torchvision.transforms import v2  # takes 2 s, and only who trains needs it
 
-    translate = (strength, strength)
-    if name == "shift":
-        return v2.RandomAffine(degrees=0, translate=translate)
-    bilinear = v2.InterpolationMode.BILINEAR
-    return v2.RandomAffine(
-        degrees=100 * strength,
-        translate=translate,
-        scale=(1 - strength, 1 + strength),
-        interpolation=bilinear,
+def _between(low: float, high: float, generator: torch.Generator) -> float:
+    return torch.empty(1).uniform_(low, high, generator=generator).item()
+
+
+def _shift(images: Tensor, strength: float, generator: torch.Generator) -> tuple[int, int]:
+    """Pixels to the right and down, up to that share of the sides."""
+    height, width = images.shape[-2:]
+    dx, dy = strength * width, strength * height
+    right = round(_between(-dx, dx, generator))
+    return right, round(_between(-dy, dy, generator))
+
+
+def _shifted(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Images [B, C, H, W] moved by whole pixels, with 0 where there were none."""
+    _between(0.0, 0.0, generator)  # an angle of 0, so that draws are those of v2.RandomAffine
+    right, down = _shift(images, strength, generator)
+    # A negative pad cuts off what is moved out of sight.
+    return functional.pad(images, (right, -right, down, -down))
+
+
+def _turned(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Images [B, C, H, W] turned, moved and scaled."""
+    from torchvision.transforms.v2 import InterpolationMode  # takes 2 s, and few need it
+    from torchvision.transforms.v2.functional import affine
+
+    angle = _between(-100 * strength, 100 * strength, generator)
+    shift = _shift(images, strength, generator)
+    scale = _between(1 - strength, 1 + strength, generator)
+    turned: Tensor = affine(
+        images, angle, list(shift), scale, [0.0, 0.0], InterpolationMode.BILINEAR, fill=[0.0]
     )
+    return turned

@@ -8,14 +8,18 @@ align sentences.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hpo.deployment import Deployment, classifier_of_texts
 from hpo.extras import need
 from hpo.model import Classifier, Data, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import clip_loss
+from hpo_models.recurrence import is_exported
 from hpo_models.text import PADDING, UNKNOWN, NGramEncoder, RecurrentEncoder, n_codes
 
 _LETTERS = "\0\1 abcdefghijklmnopqrstuvwxyz0123456789"
@@ -47,8 +51,14 @@ class Latin(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         letters = self.table[codes].flatten(1)  # [B, 4 L], with gaps
-        order = (letters == PADDING).to(torch.int8).argsort(dim=1, stable=True)
-        letters = letters.gather(1, order)
+        # Each letter to its number in the row, and gaps to a column that is cut off: ONNX has no
+        # sort that keeps an order.
+        width, real = letters.shape[1], letters != PADDING
+        place = torch.where(real, real.cumsum(dim=1) - 1, width)
+        closed = letters.new_zeros(letters.shape[0], width + 1).scatter(1, place, letters)
+        letters = closed[:, :width]
+        if is_exported() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+            return letters  # a length that depends on the texts cannot be exported
         return letters[:, : max(1, int((letters != PADDING).sum(dim=1).max()))]
 
 
@@ -136,3 +146,6 @@ class CrossLingual(Classifier):
             others = net.aligned(parallel[0])
             loss = loss + params["alignment"] * clip_loss(vectors, others, _TEMPERATURE)
         return loss
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        return classifier_of_texts(net, info)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo_models.recurrence import is_exported, padded_states
+
 N_HEADS = 4
 
 
@@ -27,8 +29,18 @@ class GRUDecoder(nn.Module):
     def forward(self, words: Tensor, features: Tensor) -> Tensor:
         """Words [B, T, width], features [B, P, width] -> states [B, T, width]."""
         start = torch.tanh(self.start(features.mean(dim=1)))
-        states, _ = self.gru(words, start.expand(self.gru.num_layers, -1, -1).contiguous())
-        context = functional.scaled_dot_product_attention(self.query(states), features, features)
+        first = start.expand(self.gru.num_layers, -1, -1).contiguous()
+        if is_exported():
+            lengths = words.new_full((words.shape[0],), words.shape[1], dtype=torch.int64)
+            states, _ = padded_states(self.gru, words, lengths, first)
+        else:
+            states, _ = self.gru(words, first)
+        query = self.query(states)
+        if is_exported():  # ONNX wants the heads, of which there is one
+            one = features[:, None]
+            context = functional.scaled_dot_product_attention(query[:, None], one, one)[:, 0]
+        else:
+            context = functional.scaled_dot_product_attention(query, features, features)
         normed: Tensor = self.norm(states + context)
         return normed
 

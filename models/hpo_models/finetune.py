@@ -14,10 +14,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from hpo.deployment import Deployment, Graph, character_settings, class_names
 from hpo.errors import SpecError
 from hpo.extras import need
 from hpo.model import Classifier, Data, ParameterGroup, Params
 from hpo.space import Choice, Float, Int, Space
+from hpo_models.parts import Part
 from hpo_models.text import decode
 
 _MAX_TOKENS = 128
@@ -70,9 +72,22 @@ class FinetuneNet(nn.Module):
 
     def _pooled(self, texts: list[str]) -> Tensor:
         """One vector a text [N, hidden]."""
-        tokens = self.tokenizer(
+        return self.pool(**self.tokens(texts).to(self.head.weight.device))
+
+    def tokens(self, texts: list[str]) -> Any:
+        """Token ids, their mask and what else the backbone takes, [N, T] each."""
+        return self.tokenizer(
             texts, padding=True, truncation=True, max_length=_MAX_TOKENS, return_tensors="pt"
-        ).to(self.head.weight.device)
+        )
+
+    def of_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Tokens and their mask [B, T] -> logits [B, n_classes]."""
+        pooled = self.pool(input_ids=input_ids, attention_mask=attention_mask)
+        logits: Tensor = self.head(self.dropout(pooled))
+        return logits
+
+    def pool(self, **tokens: Tensor) -> Tensor:
+        """One vector a row of tokens [N, hidden]."""
         states: Tensor = self.backbone(**tokens).last_hidden_state  # [N, T, hidden]
         real = tokens["attention_mask"].bool()[..., None]
         if self.pooling == "first":
@@ -138,6 +153,39 @@ class Finetune(Classifier):
         below = [p for p in net.backbone.parameters() if p.requires_grad and id(p) not in seen]
         groups.append((below, share * decay ** len(layers)))
         return {"": [group for group in groups if group[0]]}
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        """Tokens go in: the tokenizer, with the package `tokenizers`, is beside the graph."""
+        assert isinstance(net, FinetuneNet)
+        if not getattr(net.tokenizer, "is_fast", False):
+            raise SpecError(
+                f"model: {type(self).__name__}: its tokenizer has no tokenizer.json: export needs "
+                "a backbone that has one"
+            )
+
+        def tokens(texts: list[str]) -> tuple[Tensor, ...]:
+            found = net.tokens(texts)
+            return found["input_ids"], found["attention_mask"]
+
+        graph = Graph(
+            Part(net, "of_tokens"),
+            ("input_ids", "attention_mask"),
+            ("logits",),
+            tokens(["a longer text", "b", "another one"]),
+            {name: {1: "n_tokens"} for name in ("input_ids", "attention_mask")},
+            {"n_tokens": _MAX_TOKENS},
+            rows=lambda split: tokens(decode(split[0], net.vocabulary)),
+        )
+        characters = character_settings(info)
+        settings = {
+            "input": "tokens",
+            "max_tokens": _MAX_TOKENS,
+            "filler": int(net.tokenizer.pad_token_id),
+            **{key: characters[key] for key in ("lower", "one_space")},
+            "class_names": class_names(info),
+        }
+        files = {"tokenizer.json": net.tokenizer.backend_tokenizer.to_str().encode()}
+        return Deployment("text-classification", settings, {"classifier": graph}, files)
 
 
 def layers_of(backbone: nn.Module) -> nn.ModuleList:

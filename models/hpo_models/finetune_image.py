@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo.deployment import Deployment, classifier_of_images
 from hpo.errors import SpecError
 from hpo.model import Classifier, Data, ParameterGroup, Params, Split
 from hpo.space import Choice, Float, Int, Space
@@ -127,6 +128,9 @@ class FinetuneImage(Classifier):
     def prepare(self, batch: Split, params: Params, generator: torch.Generator) -> Split:
         """Shifts, turns and scales the images."""
         return augment(batch[0], params["augment"], generator), *batch[1:]
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        return classifier_of_images(net, info)
 
 
 @functools.lru_cache(maxsize=3)

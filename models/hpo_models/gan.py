@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from hpo.deployment import Deployment, Graph
 from hpo.model import Data, Metrics, Model, Objective, ParameterGroup, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.frechet import Judge, classifier_of
 from hpo_models.images import check_pixels, feature_shapes
+from hpo_models.parts import Part
 from hpo_models.pictures import grid_png
 from hpo_models.vae import Decoder
 
@@ -153,6 +155,14 @@ class GAN(Model):
         """samples.png: generated images."""
         assert isinstance(net, GANNet)
         return {"samples.png": grid_png(torch.cat(list(net.generate(_N_SHOWN))), _COLUMNS)}
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        """The generator alone."""
+        assert isinstance(net, GANNet)
+        noise = torch.randn(3, net.latent, generator=torch.Generator().manual_seed(0))
+        part = Part(net, "forward", "discriminator", "judge")
+        graphs = {"generator": Graph(part, ("noise",), ("images",), (noise,))}
+        return Deployment("generation", {"latent": net.latent}, graphs)
 
 
 def discriminator_loss(name: str, real: Tensor, generated: Tensor) -> Tensor:

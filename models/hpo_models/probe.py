@@ -6,14 +6,18 @@ Networks that learn without labels hold an `encoder` and a linear `head`; the pr
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo.deployment import Deployment, Graph
 from hpo.metrics import classification_metrics
 from hpo.model import Data, Metrics, Split
+from hpo_models.parts import Part
 
 N_LABELS = 10
 """Labels of each class that the probe sees."""
@@ -37,6 +41,22 @@ class Probed(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         logits: Tensor = self.head(self.encoder(inputs))
         return logits
+
+    def probed(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, D] and their logits [B, n]."""
+        features: Tensor = self.encoder(inputs)
+        return features, self.head(features)
+
+    def deployment(self, given: Graph, settings: Mapping[str, Any]) -> Deployment:
+        """Use as features with the probe's classes.
+
+        Args:
+            given: a graph of the same inputs.
+            settings: of its input, and the classes' names.
+        """
+        part = Part(self, "probed", "projector")
+        graph = replace(given, module=part, outputs=("features", "logits"))
+        return Deployment("features", settings, {"encoder": graph})
 
 
 def first_rows(split: Split, n_classes: int) -> Split:

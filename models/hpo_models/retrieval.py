@@ -14,11 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo.deployment import Deployment, Graph, first_column, image_example, image_settings
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import clip_loss
-from hpo_models.datasets.captions import END, PAD, UNKNOWN, texts_of
+from hpo_models.datasets.captions import BEGIN, END, PAD, UNKNOWN, texts_of
 from hpo_models.images import ImageEncoder, Tile, augment, tiles_png
+from hpo_models.parts import Part
+from hpo_models.recurrence import is_exported, padded_states
 
 N_BUCKETS = 8192
 MAX_SCALE = math.log(100)
@@ -33,15 +36,27 @@ class NGrams(nn.Module):
     def __init__(self, n: int, width: int) -> None:
         super().__init__()
         self.n = n
-        self.register_buffer("powers", torch.tensor([69_069**k for k in range(n)]), False)
+        powers = [69_069**k % N_BUCKETS for k in range(n)]  # no product beyond 64 bits
+        self.register_buffer("powers", torch.tensor(powers), False)
         self.buckets = nn.EmbeddingBag(N_BUCKETS + 1, width, mode="mean", padding_idx=0)
 
     def forward(self, letters: Tensor) -> Tensor:
         """Code points [B, L], 0 after the end -> [B, width]."""
-        grams = functional.pad(letters, (0, self.n)).unfold(1, self.n, 1)  # [B, L + 1, n]
+        ended = functional.pad(letters, (0, self.n))
+        n_grams = letters.shape[1] + 1
+        grams = torch.stack([ended[:, k : k + n_grams] for k in range(self.n)], 2)  # [B, L + 1, n]
         ids = (grams * self.powers).sum(dim=2) % N_BUCKETS + 1
-        vectors: Tensor = self.buckets(ids * (grams > 0).all(dim=2))
-        return vectors
+        return _mean(self.buckets, ids * (grams > 0).all(dim=2))
+
+
+def _mean(bag: nn.EmbeddingBag, ids: Tensor) -> Tensor:
+    """Mean vector of ids [B, L] that are not 0, the padding; 0 if all are."""
+    if is_exported():  # a bag would be exported for two rows or more
+        real = (ids > 0).to(bag.weight.dtype)
+        shares = real / real.sum(dim=1, keepdim=True).clamp_min(1.0)
+        return (shares[:, None] @ bag.weight[ids])[:, 0]
+    vectors: Tensor = bag(ids)
+    return vectors
 
 
 class TextEncoder(nn.Module):
@@ -67,11 +82,15 @@ class TextEncoder(nn.Module):
 
     def forward(self, words: Tensor, letters: Tensor) -> Tensor:
         if self.gru is None:
-            hidden = self.words(torch.where(words > END, words, PAD))
+            assert isinstance(self.words, nn.EmbeddingBag)
+            hidden = _mean(self.words, torch.where(words > END, words, PAD))
         else:
-            states, _ = self.gru(self.words(words))  # [B, T, width]
             last = (words == END).int().argmax(dim=1)
-            hidden = states[torch.arange(len(words), device=words.device), last]
+            if is_exported():
+                _, hidden = padded_states(self.gru, self.words(words), last + 1)
+            else:
+                states, _ = self.gru(self.words(words))  # [B, T, width]
+                hidden = states[torch.arange(words.shape[0], device=words.device), last]
         if self.ngrams is not None:
             hidden = hidden + self.ngrams(letters)
         vectors: Tensor = self.head(hidden)
@@ -95,8 +114,13 @@ class DualEncoder(nn.Module):
 
     def forward(self, images: Tensor, words: Tensor, letters: Tensor) -> tuple[Tensor, Tensor]:
         """[B, C, H, W], [B, T], [B, L] -> unit vectors of the images and of the texts [B, size]."""
-        of_images = functional.normalize(self.head(self.images(images)), dim=1)
-        return of_images, functional.normalize(self.texts(words, letters), dim=1)
+        return self.of_images(images), self.of_texts(words, letters)
+
+    def of_images(self, images: Tensor) -> Tensor:
+        return functional.normalize(self.head(self.images(images)), dim=1)
+
+    def of_texts(self, words: Tensor, letters: Tensor) -> Tensor:
+        return functional.normalize(self.texts(words, letters), dim=1)
 
 
 class Retrieval(Model):
@@ -144,15 +168,30 @@ class Retrieval(Model):
 
     def evaluate(self, net: nn.Module, batches: Iterable[Split], params: Params) -> Metrics:
         """Recall at 10 and 1 and the median rank among all rows, means of both directions."""
-        rows = [(*net(*batch), batch[0], batch[2]) for batch in batches]
-        of_images, of_texts, images, letters = (torch.cat(c) for c in zip(*rows, strict=True))
-        relevant = _same(images) | _same(letters)
-        scores = of_images.float() @ of_texts.float().T
-        both = torch.stack((ranks(scores, relevant), ranks(scores.T, relevant.T))).double()
+        both, _, _ = _ranked(net, batches)
         return {
             "recall_at_10": float((both <= 10).double().mean()),
             "recall_at_1": float((both <= 1).double().mean()),
             "median_rank": float(both.median(dim=1).values.mean()),
+        }
+
+    def per_row(
+        self, net: nn.Module, batches: Iterable[Split], params: Params
+    ) -> dict[str, Tensor | list[str]]:
+        """Of each row as two queries, among all rows: ranks, recalls, cross-entropy of its own
+        text among all texts and of its own image among all images; the nearest text."""
+        assert isinstance(net, DualEncoder)
+        both, scores, texts = _ranked(net, batches)
+        logits = scores * net.log_scale.clamp(max=MAX_SCALE).exp()
+        losses = (logits.log_softmax(dim=1) + logits.T.log_softmax(dim=1)).diagonal() / -2
+        return {
+            "true": texts,
+            "predicted": [texts[k] for k in scores.argmax(dim=1).tolist()],
+            "text_rank": both[0],
+            "image_rank": both[1],
+            "recall_at_10": (both <= 10).double().mean(dim=0),
+            "recall_at_1": (both <= 1).double().mean(dim=0),
+            "loss": losses,
         }
 
     def show(
@@ -169,6 +208,42 @@ class Retrieval(Model):
                 frame = "green" if row == query else None
                 tiles.append(Tile(split[0][row], [(names[row], "grey")], frame))
         return {"neighbours.png": tiles_png(tiles, columns=1 + N_NEAREST)}
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        """Graphs `images` and `texts`: unit vectors of either."""
+        assert isinstance(net, DualEncoder)
+        words = torch.tensor([[BEGIN, UNKNOWN, END], [BEGIN, END, PAD], [BEGIN, UNKNOWN, END]])
+        letters = torch.full((len(words), 7), ord("a"))
+        graphs = {
+            "images": Graph(
+                Part(net, "of_images", "texts"),
+                ("images",),
+                ("vectors",),
+                image_example(info),
+                rows=first_column,
+            ),
+            "texts": Graph(
+                Part(net, "of_texts", "images", "head"),
+                ("words", "letters"),
+                ("vectors",),
+                (words, letters),
+                {"words": {1: "n_words"}, "letters": {1: "n_letters"}},
+                rows=lambda split: split[1:3],
+            ),
+        }
+        settings = {**image_settings(info, resample="bicubic"), "words": info["words"]}
+        return Deployment("retrieval", settings, graphs)
+
+
+def _ranked(net: nn.Module, batches: Iterable[Split]) -> tuple[Tensor, Tensor, list[str]]:
+    """Ranks [2, N] of the texts for each image and of the images for each text, scores [N, N] of
+    images and texts, and the texts."""
+    rows = [(*net(*batch), batch[0], batch[2]) for batch in batches]
+    of_images, of_texts, images, letters = (torch.cat(c) for c in zip(*rows, strict=True))
+    relevant = _same(images) | _same(letters)
+    scores: Tensor = of_images.float() @ of_texts.float().T
+    both = torch.stack((ranks(scores, relevant), ranks(scores.T, relevant.T))).double()
+    return both, scores, texts_of(letters)
 
 
 def ranks(scores: Tensor, relevant: Tensor) -> Tensor:

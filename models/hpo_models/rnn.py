@@ -6,9 +6,13 @@ after Robertson's PyTorch tutorial 2017; a linear part beside a deep one, Cheng 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from hpo.deployment import Deployment, classifier_of_texts
 from hpo.model import Classifier, Data, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.text import NGramEncoder, RecurrentEncoder, hide, n_codes
@@ -72,3 +76,6 @@ class RNN(Classifier):
         """Hides characters at random, as Iyyer et al. 2015 do with words."""
         codes, targets = batch
         return hide(codes, params["character_dropout"], generator), targets
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        return classifier_of_texts(net, info)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hpo.deployment import Deployment, classifier_of_images
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import nt_xent, vicreg
@@ -49,6 +50,7 @@ class SSLImage(Model):
     n_trials = 20
     epochs = 12
     additive = False
+    classifies = True
     space = Space(
         lr=Float(5e-4, 2e-2, log=True, default=4e-3, grid=(2e-3, 4e-3, 8e-3)),
         weight_decay=Float(1e-6, 1e-1, log=True, default=1e-4, grid=(1e-4, 1e-2)),
@@ -117,6 +119,11 @@ class SSLImage(Model):
                 colour = "black" if row == query else "green" if same else "red"
                 tiles.append(Tile(split[0][row], [(names[int(split[1][row])], colour)], colour))
         return {"neighbours.png": tiles_png(tiles, columns=1 + _N_NEAREST)}
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        assert isinstance(net, SSLNet)
+        plain = classifier_of_images(net, info)
+        return net.deployment(plain.graphs["classifier"], plain.settings)
 
 
 def _view(images: Tensor, params: Params, generator: torch.Generator) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hpo.deployment import Deployment, classifier_of_texts
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import nt_xent
@@ -65,6 +66,7 @@ class SSLText(Model):
     n_trials = 20
     epochs = 10
     additive = False
+    classifies = True
     space = Space(
         lr=Float(5e-4, 2e-2, log=True, default=3e-3, grid=(1e-3, 3e-3, 1e-2)),
         weight_decay=Float(1e-5, 3e-1, log=True, default=1e-2, grid=(1e-3, 1e-1)),
@@ -139,3 +141,8 @@ class SSLText(Model):
             named = [f"{texts[k]} ({classes[k]})" for k in near if k != query]
             lines.append(f"| {texts[query]} | {classes[query]} | {', '.join(named)} |")
         return {"neighbours.md": "\n".join(lines).encode() + b"\n"}
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        assert isinstance(net, SSLTextNet)
+        plain = classifier_of_texts(net, info)
+        return net.deployment(plain.graphs["classifier"], plain.settings)

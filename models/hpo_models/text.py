@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from hpo_models.recurrence import is_exported, padded_states
+
 PADDING, UNKNOWN = 0, 1
 _FIRST = 2
 """The code of a vocabulary's first character."""
@@ -101,6 +103,8 @@ class NGramEncoder(nn.Module):
         if self.training and self.dropped:
             weight = weight * (torch.rand_like(weight) >= self.dropped)
         weight = weight / weight.sum(dim=1, keepdim=True).clamp_min(1.0).sqrt()
+        if is_exported():  # a bag would be exported for two rows or more
+            return (weight[:, None] @ self.bag.weight[ids])[:, 0]
         vectors: Tensor = self.bag(ids, per_sample_weights=weight)
         return vectors
 
@@ -147,6 +151,8 @@ class RecurrentEncoder(nn.Module):
         self.out_features = width * self.n_directions
 
     def forward(self, codes: Tensor) -> Tensor:
+        if is_exported():
+            return self._exported(codes)
         outputs, final, lengths = self._run(codes)
         if self.pooling == "last":
             hidden = cast(Tensor, final[0] if isinstance(final, tuple) else final)
@@ -157,6 +163,12 @@ class RecurrentEncoder(nn.Module):
             pooled = self._pool(states, lengths)
         return cast(Tensor, self.dropout(pooled))
 
+    def _exported(self, codes: Tensor) -> Tensor:
+        """The same without packed sequences."""
+        lengths = _lengths(codes)
+        states, final = padded_states(self.recurrent, self.embed(codes), lengths)
+        return final if self.pooling == "last" else self._pool(states, lengths)
+
     def states(self, codes: Tensor) -> Tensor:
         """The states [B, L, out_features] at each character, 0 at padding."""
         outputs, _, _ = self._run(codes)
@@ -165,7 +177,7 @@ class RecurrentEncoder(nn.Module):
 
     def _run(self, codes: Tensor) -> tuple[PackedSequence, Any, Tensor]:
         """States of all characters, final states of all layers, lengths [B]."""
-        lengths = (codes != PADDING).sum(1).clamp_min(1)  # an empty text is one padding long
+        lengths = _lengths(codes)
         vectors = self.dropout(self.embed(codes))  # [B, L, embedding]
         packed = pack_padded_sequence(
             vectors, lengths.cpu(), batch_first=True, enforce_sorted=False
@@ -180,3 +192,8 @@ class RecurrentEncoder(nn.Module):
         steps = torch.arange(states.shape[1], device=states.device)
         beyond = steps >= lengths[:, None]
         return states.masked_fill(beyond[..., None], float("-inf")).amax(1)
+
+
+def _lengths(codes: Tensor) -> Tensor:
+    """Characters of each row of codes [B, L]; an empty text is one padding long."""
+    return (codes != PADDING).sum(1).clamp_min(1)

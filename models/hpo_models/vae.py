@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo.deployment import Deployment, Graph, first_column, image_example, image_settings
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.images import check_pixels, feature_shapes
+from hpo_models.parts import Part
 from hpo_models.pictures import grid_png
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
@@ -151,6 +153,13 @@ class VAE(Model):
 
     def evaluate(self, net: nn.Module, batches: Iterable[Split], params: Params) -> Metrics:
         """Means over images: elbo and kl in nats, mse a pixel of the mean code's image."""
+        rows = self.per_row(net, batches, params)
+        return {name: float(rows[name].double().mean()) for name in ("elbo", "kl", "mse")}
+
+    def per_row(
+        self, net: nn.Module, batches: Iterable[Split], params: Params
+    ) -> dict[str, Tensor]:
+        """The metrics of each image [N]; its loss is the negative bound."""
         assert isinstance(net, VAENet)
         generator = torch.Generator().manual_seed(0)
         rows = []
@@ -159,9 +168,8 @@ class VAE(Model):
             noise = torch.randn(mean.shape, generator=generator).to(mean)
             error, kl = bound_terms(net, images, mean, log_variance, noise)
             mse = (net.decode(mean) - images).square().flatten(1).mean(dim=1)
-            rows.append(torch.stack((-error - kl, kl, mse), dim=1))
-        means = torch.cat(rows).double().mean(dim=0).tolist()
-        return dict(zip(("elbo", "kl", "mse"), means, strict=True))
+            rows.append(torch.stack((-error - kl, kl, mse, error + kl)))
+        return dict(zip(("elbo", "kl", "mse", "loss"), torch.cat(rows, dim=1), strict=True))
 
     def show(
         self, net: nn.Module, split: Split, params: Params, info: Mapping[str, Any]
@@ -177,6 +185,28 @@ class VAE(Model):
             "reconstructions.png": grid_png(pairs, _COLUMNS),
             "samples.png": grid_png(net.decode(codes), _COLUMNS),
         }
+
+    def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
+        """Graphs `encoder`: images -> mean codes and log-variances; `decoder`: codes -> images."""
+        assert isinstance(net, VAENet)
+        graphs = {
+            "encoder": Graph(
+                Part(net, "encode", "decoder"),
+                ("images",),
+                ("mean", "log_variance"),
+                image_example(info),
+                rows=first_column,
+            ),
+            "decoder": Graph(
+                Part(net, "decode", "encoder"),
+                ("codes",),
+                ("images",),
+                (torch.randn(3, net.latent, generator=torch.Generator().manual_seed(0)),),
+                rows=lambda split: net.encode(split[0])[:1],
+            ),
+        }
+        settings = {**image_settings(info), "latent": net.latent}
+        return Deployment("reconstruction", settings, graphs)
 
 
 def bound_terms(

@@ -42,3 +42,35 @@ def test_any_point_builds_learns_a_step_and_has_finite_gradients(seed: int) -> N
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize("augment", ["shift", "affine"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 33, 21)])
+def test_augmentation_draws_and_moves_as_torchvision_does(
+    augment: str, shape: tuple[int, int, int]
+) -> None:
+    from torchvision.transforms import v2
+
+    strength, inputs = 0.2, torch.rand(64, *shape)
+    there = {"degrees": 0, "translate": (strength, strength)}
+    if augment == "affine":
+        scale, bilinear = (1 - strength, 1 + strength), v2.InterpolationMode.BILINEAR
+        there |= {"degrees": 100 * strength, "scale": scale, "interpolation": bilinear}
+    params = {"augment": augment, "strength": strength}
+    ours, theirs = (torch.Generator().manual_seed(7) for _ in range(2))
+    for _ in range(5):
+        found, _ = CNN().prepare((inputs, torch.zeros(64)), params, ours)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=theirs)))
+            parts = [v2.RandomAffine(**there)(part) for part in inputs.chunk(4)]
+        assert torch.equal(found, torch.cat(parts))
+        assert not torch.equal(found, inputs)
+
+
+@pytest.mark.parametrize("augment", ["shift", "affine"])
+def test_a_prepared_batch_leaves_nothing_behind(augment: str) -> None:
+    batch = (torch.rand(8, 1, 28, 28), torch.zeros(8))
+    before, noted = torch.get_rng_state(), len(torch.cuda._queued_calls)
+    CNN().prepare(batch, {"augment": augment, "strength": 0.1}, torch.Generator().manual_seed(0))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert len(torch.cuda._queued_calls) == noted

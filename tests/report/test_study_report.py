@@ -105,6 +105,15 @@ def test_the_command_makes_the_study_again(url: str) -> None:
     assert any(section.title == "To do it again" for section in study_page(report).sections)
 
 
+def test_what_auto_chose_is_told(url: str, tmp_path: Path) -> None:
+    view = make(url, "s", 3, sampler="auto")
+    said = "gp: few, costly trials of a conditional space"
+    write_study(view, tmp_path / "page.html")
+    assert f"auto chose {said}." in (tmp_path / "page.html").read_text()
+    (choice,) = facts_of(study_report(view))["sampler_choices"]
+    assert f"{choice['sampler']}: {choice['reason']}" == said
+
+
 def test_values_beyond_reason_have_a_page(url: str, tmp_path: Path) -> None:
     ledger = make(url, "s", 0)
     for k in range(12):
@@ -166,7 +175,7 @@ def test_a_browser_shows_it_without_an_error_or_a_request(
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for path in pages.values():
             page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-            problems = _problems_of(page)
+            problems = problems_of(page)
             page.goto(path.as_uri())
             plots = page.locator(".plot")
             for k in range(plots.count()):
@@ -186,7 +195,7 @@ def test_a_browser_shows_it_without_an_error_or_a_request(
         browser.close()
 
 
-def _problems_of(page: Any) -> list[str]:
+def problems_of(page: Any) -> list[str]:
     """Fills up with console errors, exceptions, dialogs and requests that leave the page."""
     found: list[str] = []
     page.on("console", lambda m: found.append(m.text) if m.type == "error" else None)

@@ -351,7 +351,7 @@ def test_qmc_spreads_evenly() -> None:
 @pytest.mark.parametrize(
     ("name", "seed", "options", "message"),
     [
-        ("tpee", 0, {}, "sampler: 'tpee' is not known (did you mean tpe?): choose from grid"),
+        ("tpee", 0, {}, "sampler: 'tpee' is not known (did you mean tpe?): choose from auto"),
         ("tpe", 0, {"n_startup": 3}, "option 'n_startup' is not known (did you mean n_startup_tr"),
         ("random", 0, {"popsize": 3}, "option 'popsize' is not known: it has none, leave it out"),
         ("tpe", 0, {"n_startup_trials": 0}, "n_startup_trials: 0 must be a whole number, 1 or"),
@@ -359,6 +359,8 @@ def test_qmc_spreads_evenly() -> None:
         ("skopt", 0, {"acq_func": "UCB"}, "acq_func: 'UCB' is not known"),
         ("cmaes", 0, {"popsize": "5"}, "popsize: '5' must be a whole number, 2 or more"),
         ("qmc", 0, {"qmc_type": "lhs"}, "qmc_type: 'lhs' is not known: choose from sobol, halton"),
+        ("auto", 0, {"short_s": -1}, "short_s: -1 must be a number of seconds, 0 or more"),
+        ("auto", 0, {"short_s": "1"}, "short_s: '1' must be a number of seconds"),
         ("random", -1, {}, "seed: -1 must be a whole number, 0 or more"),
     ],
 )

@@ -86,7 +86,7 @@ def test_a_long_study_gets_new_points_of_the_space(pruner: Any) -> None:
     assert len(sampler._window.of(study, study.trials).trials) <= 50
 
 
-@pytest.mark.parametrize("name", ["tpe", "grid"])
+@pytest.mark.parametrize("name", ["tpe", "grid", "auto"])
 def test_a_sampler_in_use_can_be_pickled(name: str) -> None:
     space = Space(n=Int(0, 200))
     sampler: Any = make_sampler(name, space, 0)

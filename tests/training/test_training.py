@@ -52,6 +52,25 @@ def test_every_optimizer_and_schedule_learns(optimizer: str, schedule: str) -> N
     assert training.evaluate(blobs().val)["accuracy"] > 0.9
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_an_optimizer_is_fused_and_steps_as_torchs_plain_one(name: str) -> None:
+    params = {"optimizer": name, "lr": 0.05, "weight_decay": 0.1}
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    optimizers = [make_optimizer([(net.parameters(), 1.0)], params) for net in (ours, theirs)]
+    assert optimizers[0].param_groups[0]["fused"]
+    optimizers[1].param_groups[0]["fused"] = False
+    for _ in range(5):
+        inputs = torch.randn(8, 3)
+        for net, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            net(inputs).square().mean().backward()
+            optimizer.step()
+    torch.testing.assert_close(ours.weight, theirs.weight)
+    assert not torch.equal(ours.weight, torch.zeros_like(ours.weight))
+
+
 def test_the_same_seed_gives_the_same_network_and_another_does_not() -> None:
     a, b, c = (weights(trained({"lr": 0.05}, seed=seed)) for seed in (1, 1, 2))
     assert torch.equal(a, b)

@@ -103,11 +103,11 @@ def test_a_killed_retraining_publishes_nothing(tmp_path: Path) -> None:
         "--no-report",
         folder=tmp_path,
     )
-    best = tmp_path / "hpo-runs/net-Net-tpe/best"
+    best = tmp_path / "hpo-runs/net-Net-auto/best"
     environment = {**PLAIN, "HPO_FAULT_TAG": str(tmp_path)}
     for pause in (random.uniform(3, 7), random.uniform(7, 12)):
         retraining = subprocess.Popen(
-            [*HPO, "retrain", "net-Net-tpe", "--seeds", "4"],
+            [*HPO, "retrain", "net-Net-auto", "--seeds", "4"],
             cwd=tmp_path,
             env=environment,
             stdout=subprocess.DEVNULL,
@@ -119,7 +119,7 @@ def test_a_killed_retraining_publishes_nothing(tmp_path: Path) -> None:
         done = retraining.returncode == 0
         retraining.kill()
         retraining.wait()
-        published = ledger(tmp_path, "net-Net-tpe").attr("hpo:retrained")
+        published = ledger(tmp_path, "net-Net-auto").attr("hpo:retrained")
         # Whole or not there at all, and the study speaks of it only when it is there.
         assert published is None or Path(published["path"], "weights.safetensors").exists()
         if best.exists():
@@ -130,8 +130,8 @@ def test_a_killed_retraining_publishes_nothing(tmp_path: Path) -> None:
         while tagged_processes(str(tmp_path)) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert not tagged_processes(str(tmp_path))
-    run("retrain", "net-Net-tpe", folder=tmp_path)
-    facts = ledger(tmp_path, "net-Net-tpe").attr("hpo:retrained")
+    run("retrain", "net-Net-auto", folder=tmp_path)
+    facts = ledger(tmp_path, "net-Net-auto").attr("hpo:retrained")
     assert json.loads((best / "model.json").read_text())
     assert Path(facts["path"]) == best
     left = {path.name for path in best.parent.iterdir() if not path.name.startswith(".")}

@@ -123,10 +123,10 @@ def test_confirmed_retrained_saved_and_loaded(tmp_path: Path) -> None:
         accuracy = float((package.load(path)(inputs).argmax(1) == targets).double().mean())
     assert accuracy == pytest.approx(found["test"]["best"]["accuracy"], abs=0.0021)
 
-    again = hpo("retrain", "cnn-tpe", "--top", "2", "--seeds", "2", folder=tmp_path)
+    again = hpo("retrain", "cnn-auto", "--top", "2", "--seeds", "2", folder=tmp_path)
     assert Path(again["path"]).name == "best-2"
     assert again["confirmed"] == found["confirmed"]  # taken from the ledger, not trained again
-    study = ledger(tmp_path, "cnn-tpe").study
+    study = ledger(tmp_path, "cnn-auto").study
     from optuna.artifacts import get_all_artifact_meta
 
     names = {a.filename for a in get_all_artifact_meta(study, storage=study._storage)}
@@ -177,7 +177,11 @@ def test_odd_folders_do_no_harm(tmp_path: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert ledger(tmp_path, "toy-train-tpe").counts() == {"COMPLETE": 3}
+    assert ledger(tmp_path, "toy-train-auto").counts() == {"COMPLETE": 3}
+    # Who names no sampler is told which one there is, and why.
+    said = "auto chose gp: few, costly trials of a continuous space"
+    assert said in done.stderr and said in done.stdout
+    assert said in (tmp_path / "hpo-runs/toy-train-auto/report.html").read_text()
 
 
 OWN = '''
@@ -234,7 +238,7 @@ def test_both_workers_are_busy_and_each_trial_has_its_own_process(tmp_path: Path
         "none",
     ]
     hpo("run", "--model", "./toy.py:train", *arguments, folder=tmp_path)
-    trials = ledger(tmp_path, "toy-train-tpe").trials()
+    trials = ledger(tmp_path, "toy-train-auto").trials()
     workers = [t.user_attrs["run"]["worker"] for t in trials]
     n_workers = min(os.cpu_count() or 1, 6)
     assert len(set(workers)) == n_workers
@@ -252,7 +256,7 @@ def test_one_worker_repeats_exactly(tmp_path: Path) -> None:
         folder.mkdir()
         arguments = ["--n-trials", "4", "--max-concurrent", "1", "--seed", "5", *SMALL]
         hpo("run", "--model", "cnn", *arguments, folder=folder)
-        found.append([(t.params, t.value) for t in ledger(folder, "cnn-tpe").trials()])
+        found.append([(t.params, t.value) for t in ledger(folder, "cnn-auto").trials()])
     assert found[0] == found[1]
 
 
@@ -282,7 +286,7 @@ def test_an_interrupt_is_in_order_and_resume_finishes(tmp_path: Path) -> None:
         time.sleep(0.5)
         if (tmp_path / "hpo.db").exists():
             try:
-                if ledger(tmp_path, "toy-train-tpe").counts().get("COMPLETE", 0) >= 2:
+                if ledger(tmp_path, "toy-train-auto").counts().get("COMPLETE", 0) >= 2:
                     break
             except Exception:
                 continue
@@ -290,17 +294,17 @@ def test_an_interrupt_is_in_order_and_resume_finishes(tmp_path: Path) -> None:
     out, errors = run.communicate(timeout=60)
     assert run.returncode == 130, errors[-2000:]
     assert "hpo resume" in out
-    counts = ledger(tmp_path, "toy-train-tpe").counts()
+    counts = ledger(tmp_path, "toy-train-auto").counts()
     assert set(counts) <= {"COMPLETE", "FAIL"}
     reasons = {
         t.user_attrs.get("fail_reason")
-        for t in ledger(tmp_path, "toy-train-tpe").trials()
+        for t in ledger(tmp_path, "toy-train-auto").trials()
         if t.state.name == "FAIL"
     }
     assert reasons <= {"interrupted"}
-    found = hpo("resume", "toy-train-tpe", folder=tmp_path)
+    found = hpo("resume", "toy-train-auto", folder=tmp_path)
     assert found["trials"]["COMPLETE"] == 8
-    assert [t.number for t in ledger(tmp_path, "toy-train-tpe").trials()] == list(
+    assert [t.number for t in ledger(tmp_path, "toy-train-auto").trials()] == list(
         range(sum(found["trials"].values()))
     )
 
@@ -316,9 +320,11 @@ def test_budgets_add_up_and_another_study_is_refused(tmp_path: Path) -> None:
     said = hpo("run", *model, "--n-trials", "1", "--epochs", "3", folder=tmp_path, code=2)
     assert "epochs was" in said
     for command in ("status", "best", "trials"):
-        assert hpo(command, "toy-train-tpe", folder=tmp_path)
+        assert hpo(command, "toy-train-auto", folder=tmp_path)
     assert hpo("studies", folder=tmp_path)[0]["complete"] == 5
-    assert "did you mean 'toy-train-tpe'" in hpo("status", "toy-train-tp", folder=tmp_path, code=2)
+    assert "did you mean 'toy-train-auto'" in hpo(
+        "status", "toy-train-aut", folder=tmp_path, code=2
+    )
 
 
 def test_two_workers_train_each_trial_together(tmp_path: Path) -> None:
@@ -327,7 +333,7 @@ def test_two_workers_train_each_trial_together(tmp_path: Path) -> None:
     found = hpo("run", "--model", "cnn", *flags, folder=tmp_path)
     assert sum(found["trials"].values()) == 3 and "FAIL" not in found["trials"], found["trials"]
     assert found["test"]["best"]["accuracy"] > 0.5
-    workers = {t.user_attrs["run"]["worker"] for t in ledger(tmp_path, "cnn-tpe").trials()}
+    workers = {t.user_attrs["run"]["worker"] for t in ledger(tmp_path, "cnn-auto").trials()}
     assert len(workers) == 1  # both cores work on one trial
     said = hpo("run", "--model", "cnn", "--workers-per-trial", "99", folder=tmp_path, code=2)
     assert "there is room for" in said

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from hpo.errors import SpecError
+from hpo.inference.readers import in_mode
 from hpo.model import Data
 
 PAD, BEGIN, END, UNKNOWN = range(4)
@@ -64,10 +65,10 @@ def caption_data(
     specials = ["<pad>", "<begin>", "<end>", "<unknown>"]
     vocabulary = specials + sorted(counts, key=lambda word: (-counts[word], word))
     ids = {word: k for k, word in enumerate(vocabulary)}
-    words = _padded(
+    words = padded(
         [[BEGIN, *(ids.get(word, UNKNOWN) for word in text.split()), END] for text in texts]
     )
-    letters = _padded([[ord(letter) for letter in f" {text} "] for text in texts])
+    letters = padded([[ord(letter) for letter in f" {text} "] for text in texts])
     train, val, test = (
         tuple(column[torch.tensor(part)] for column in (images, words, letters)) for part in parts
     )
@@ -103,7 +104,8 @@ def split_by_hash(keys: Sequence[str], n_val: int, n_test: int, seed: int) -> li
     return parts
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
+def padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of ids as [N, longest] int64, 0 behind."""
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
@@ -159,8 +161,8 @@ def _read_images(argument: str, names: Sequence[str]) -> Tensor:
             )
         try:
             with Image.open(file) as image:
-                grey = image.mode in ("L", "1")
-                pictures.append(image.convert("L" if grey else "RGB").resize((SIDE, SIDE)))
+                grey = image.mode in ("L", "1") or image.mode.startswith("I")
+                pictures.append(in_mode(image, "L" if grey else "RGB").resize((SIDE, SIDE)))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise SpecError(
                 f"data: {argument!r}: {name!r} is no readable image ({error}): replace it"

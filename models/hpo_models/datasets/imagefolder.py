@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from hpo.errors import SpecError
+from hpo.inference.readers import in_mode
 from hpo.model import Data
 from hpo_models.datasets.split import image_data
 
@@ -47,8 +48,8 @@ def load(argument: str, seed: int) -> Data:
 
 def tensor_of(images: Sequence[Image.Image]) -> Tensor:
     """Images of any size and mode as [N, C, SIDE, SIDE] float32 in 0..1."""
-    grey = all(image.mode in ("L", "1", "I;16") for image in images)
-    return torch.stack([_tensor(image.convert("L" if grey else "RGB")) for image in images])
+    grey = all(image.mode in ("L", "1") or image.mode.startswith("I") for image in images)
+    return torch.stack([_tensor(in_mode(image, "L" if grey else "RGB")) for image in images])
 
 
 def _read(file: Path) -> Image.Image:

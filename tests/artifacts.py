@@ -1,0 +1,77 @@
+"""Saved models of tiny trainings on real data, for tests of what is done with them."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hpo.model import Data, Model
+from hpo.outcome.artifact import Artifact, save
+from hpo.registry import find_model, load_data, load_model
+from hpo.training.loop import Training, TrainSettings
+from hpo.tune.pool import safetensors_of
+
+
+@functools.cache
+def model_of(name: str) -> Model:
+    return load_model(find_model(name))
+
+
+def data_of(name: str) -> Data:
+    """The model's own first data set, whole."""
+    data = load_data(model_of(name), model_of(name).datasets[0], 0)
+    assert data is not None
+    return data
+
+
+def few(data: Data, n: int) -> Data:
+    """n rows of each split."""
+    parts = []
+    for split in (data.train, data.val, data.test or ()):
+        rows = torch.randperm(len(split[0]), generator=torch.Generator().manual_seed(0))[:n]
+        parts.append(tuple(column[rows] for column in split))
+    return Data(data.name, *parts, data.info)
+
+
+def facts_of(model: str, params: Mapping[str, Any], data: Data, test: dict[str, float]) -> Artifact:
+    """What a retraining would have written."""
+    objective = model_of(model).objective
+    return Artifact(
+        model=model,
+        params=dict(params),
+        data=data.name,
+        info=dict(data.info),
+        metric=objective.metric,
+        direction=objective.direction,
+        trial=0,
+        n_trials=1,
+        searched=0.0,
+        confirmed=[{"trial": 0, "searched": 0.0, "values": [0.0]}],
+        test=test,
+        default_params=dict(params),
+        default_test={},
+        seeds={"search": 0, "retrain": 0},
+        study={"name": f"{model}-test"},
+    )
+
+
+@functools.cache
+def artifact(name: str, epochs: int = 1, n: int = 64) -> Path:
+    """The folder of a saved model of the zoo, trained once per process: copy it to write in it."""
+    model = model_of(name)
+    params = model.space.default()
+    training = Training(model, params, few(data_of(name), n), TrainSettings(epochs))
+    metrics: dict[str, float] = {}
+    while not training.finished:
+        metrics = training.run_epoch()
+    facts = facts_of(name, params, data_of(name), metrics)
+    folder = Path(tempfile.mkdtemp(prefix=f"hpo-{name}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return save(facts, safetensors_of(training.net), {}, folder)
