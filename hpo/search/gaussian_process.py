@@ -111,7 +111,8 @@ class GaussianProcess:
     @property
     def lengths(self) -> Array:
         """[G] length scales."""
-        return np.exp(self.theta[: self.n_groups])
+        scales: Array = np.exp(self.theta[: self.n_groups])
+        return scales
 
     def _scale(self, z: Array) -> Array:
         return z / self.lengths[self.groups]
