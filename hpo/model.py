@@ -8,6 +8,7 @@ its metrics.  What all models share (device, precision, schedule, seeds, early s
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
@@ -174,6 +175,16 @@ class Model:
     def prepare(self, batch: Split, params: Params, generator: torch.Generator) -> Split:
         """Augments a training batch; by default leaves it as it is."""
         return batch
+
+    def infer(self, net: nn.Module, batch: Split, params: Params) -> Any:
+        """One use of the network, in eval mode, without gradients: what `latency_ms` measures.
+
+        By default its `forward` with as many of the batch's columns as that asks for.
+        """
+        asked = inspect.signature(net.forward).parameters.values()
+        free = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        n = sum(p.kind in free and p.default is p.empty for p in asked)
+        return net(*batch[: max(1, n)])
 
     def deployment(self, net: nn.Module, params: Params, info: Mapping[str, Any]) -> Deployment:
         """How the retrained network is used: what `hpo export` writes and `hpo predict` asks.

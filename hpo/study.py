@@ -22,9 +22,10 @@ from pydantic import (
 )
 
 from hpo.errors import SpecError
-from hpo.model import Model
+from hpo.model import Model, Objective
+from hpo.objectives import FIGURES, Constraint, constraints_of, guide_of, objectives_of
 from hpo.registry import ModelRef, find_data, find_model, load_model, unknown
-from hpo.search import PRUNERS, SAMPLERS
+from hpo.search import ONE_OBJECTIVE, PRUNERS, SAMPLERS
 from hpo.search.choose import choose
 from hpo.space import Space
 from hpo.space_change import narrow
@@ -59,6 +60,8 @@ class StudySpec(BaseModel):
     total_trials: int | None = Field(default=None, ge=1)
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     epochs: int | None = Field(default=None, ge=1)
+    objectives: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
     seed: int = Field(default=0, ge=0, lt=2**32)
     default_first: bool = True
     warm_start: tuple[str, ...] = ()
@@ -97,12 +100,15 @@ class StudySpec(BaseModel):
             return value
         return {str(key): _as_setting(item) for key, item in value.items()}
 
-    @field_validator("warm_start", mode="before")
+    @field_validator("objectives", "constraints", "warm_start", mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
-        listed = [value] if isinstance(value, str) else value
-        if not isinstance(listed, list | tuple) or not all(isinstance(n, str) for n in listed):
-            raise ValueError("must name studies, or be 'all'")
+    def _listed(cls, value: Any, info: ValidationInfo) -> Any:
+        listed = (value,) if isinstance(value, str) else value
+        if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
+            names = info.field_name == "warm_start"
+            raise ValueError(
+                "must name studies, or be 'all'" if names else "must be a list of texts"
+            )
         return tuple(listed)
 
     @field_validator("sampler", "pruner")
@@ -227,6 +233,24 @@ class ResolvedStudy:
     epochs: int
     n_trials: int | None
     timeout: float | None
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...] = ()
+
+    @property
+    def guide(self) -> Objective:
+        """What epochs are compared by."""
+        return guide_of(self.objectives, self.model.objective)
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one objective."""
+        return len(self.objectives) > 1
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Metrics that a trial's end has to give."""
+        names = [*(one.metric for one in self.objectives), *(c.metric for c in self.constraints)]
+        return tuple(dict.fromkeys(names))
 
     def settings(self) -> dict[str, Any]:
         """What a worker needs beside model, params and seed."""
@@ -246,6 +270,8 @@ class ResolvedStudy:
             "timeout": self.timeout,
             "fixed": dict(self.fixed),
             "space": self.space.to_json(),
+            "objectives": [f"{one.metric}:{one.direction}" for one in self.objectives],
+            "constraints": [str(one) for one in self.constraints],
         }
 
 
@@ -266,6 +292,12 @@ def resolve(spec: StudySpec) -> ResolvedStudy:
         problems += error.problems
     try:
         data = find_data(model, spec.data)
+    except SpecError as error:
+        problems += error.problems
+    objectives: tuple[Objective, ...] = (model.objective,)
+    constraints: tuple[Constraint, ...] = ()
+    try:
+        objectives, constraints, spec = _goals(spec, model)
     except SpecError as error:
         problems += error.problems
     # All three unnamed means "show me quickly": only then does the model's time limit hold.
@@ -293,12 +325,58 @@ def resolve(spec: StudySpec) -> ResolvedStudy:
         epochs=spec.epochs or model.epochs,
         n_trials=n_trials,
         timeout=spec.timeout or (model.timeout_s if quick and spec.sampler != "grid" else None),
+        objectives=objectives,
+        constraints=constraints,
     )
 
 
+def _goals(
+    spec: StudySpec, model: Model
+) -> tuple[tuple[Objective, ...], tuple[Constraint, ...], StudySpec]:
+    """What to search by, and the spec with a pruner that can go with it.
+
+    Raises:
+        SpecError: with every problem, a line each.
+    """
+    problems: list[str] = []
+    objectives: tuple[Objective, ...] = (model.objective,)
+    constraints: tuple[Constraint, ...] = ()
+    try:
+        objectives = objectives_of(spec.objectives, model.objective)
+    except SpecError as error:
+        problems += error.problems
+    try:
+        constraints = constraints_of(spec.constraints)
+    except SpecError as error:
+        problems += error.problems
+    several = len(objectives) > 1
+    if spec.sampler in ONE_OBJECTIVE and (several or constraints):
+        what = "one objective alone" if several else "no constraints"
+        problems.append(
+            f"sampler: {spec.sampler!r} knows {what}: choose from "
+            f"{', '.join(name for name in SAMPLERS if name not in ONE_OBJECTIVE)}"
+        )
+    if several and spec.warm_start:
+        problems.append(
+            f"warm_start: {', '.join(spec.warm_start)!r} beside several objectives: earlier "
+            "studies are ranked by one value: leave it out, or search by one objective"
+        )
+    if spec.pruner != "none" and (several or objectives[0].metric in FIGURES):
+        if "pruner" in spec.model_fields_set:
+            why = "one objective" if several else f"epochs, and {objectives[0].metric} has none"
+            problems.append(
+                f"pruner: {spec.pruner!r} judges a trial by {why}: leave it out, or give none"
+            )
+        spec = spec.model_copy(update={"pruner": "none"})
+    if problems:
+        raise SpecError(problems)
+    return objectives, constraints, spec
+
+
 def default_name(ref: ModelRef, spec: StudySpec) -> str:
-    """`cnn-auto`: the same command again continues the same study."""
-    return f"{ref.label}-{spec.sampler}"
+    """`cnn-auto`, `cnn-auto-accuracy-params`: the same command again continues the same study."""
+    goals = (re.sub(r"[/\\]", "-", text.partition(":")[0].strip()) for text in spec.objectives)
+    return "-".join([ref.label, spec.sampler, *goals])
 
 
 def _grid_problems(space: Space, spec: StudySpec) -> list[str]:

@@ -12,7 +12,18 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli import compare, evaluate, export, inspect, predict, report, rerun, run, transport
+from hpo.cli import (
+    compare,
+    evaluate,
+    export,
+    inspect,
+    predict,
+    report,
+    rerun,
+    run,
+    serve,
+    transport,
+)
 from hpo.errors import HpoError
 
 app = typer.Typer(
@@ -33,6 +44,7 @@ transport.register(app)
 evaluate.register(app)
 export.register(app)
 predict.register(app)
+serve.register(app)
 
 
 def _version(asked: bool) -> None:

@@ -230,7 +230,12 @@ def _compare_existing(
     views, problems = [], []
     for one in listed:
         try:
-            views.append(StudyView.open(opened, one))
+            views.append(view := StudyView.open(opened, one))
+            if view.meta.several or view.meta.constraints:
+                problems.append(
+                    f"studies: {one!r} is to {view.meta.goal}: strategies are compared by one "
+                    "objective, without constraints: leave it out"
+                )
         except SpecError as error:
             problems += error.problems
     if problems:

@@ -29,13 +29,21 @@ def execute(
     quiet: bool,
     *,
     only_retrain: bool = False,
+    chosen: int | None = None,
 ) -> None:
-    """Search, retraining, summary; exits 130, 143 or 129 after SIGINT, SIGTERM or SIGHUP."""
+    """Search, retraining, summary; exits 130, 143 or 129 after SIGINT, SIGTERM or SIGHUP.
+
+    Args:
+        chosen: number of the trial to retrain, if the user named one.
+    """
     from hpo.tune.stop import Stop
 
     with Stop() as stop:
         try:
-            _carry_out(study, storage, form, console_of(quiet), stop, only_retrain=only_retrain)
+            console = console_of(quiet)
+            _carry_out(
+                study, storage, form, console, stop, only_retrain=only_retrain, chosen=chosen
+            )
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)
         if stop.signal is not None:
@@ -50,6 +58,7 @@ def _carry_out(
     stop: Stop,
     *,
     only_retrain: bool,
+    chosen: int | None,
 ) -> None:
     from hpo.cli.progress import StudyProgress
     from hpo.storage.request import remember
@@ -86,7 +95,7 @@ def _carry_out(
             if end is not None and ledger.counts() == before and _retrained_before(ledger, console):
                 pass
             elif (end is None or end.signal is None) and study.spec.retrain:
-                retrained = _retrain(study, ledger, resources, progress)
+                retrained = _retrain(study, ledger, resources, progress, chosen)
         if retrained is not None:
             _publish(study, ledger, retrained)
         page = _report(study, ledger, console) if study.spec.report else None
@@ -150,13 +159,20 @@ def check_warm_start(study: ResolvedStudy, storage: str | None) -> None:
 
 
 def check_problem(study: ResolvedStudy) -> None:
-    """Refuses missing packages and weights, and data that cannot be read.
+    """Refuses missing packages and weights, data that cannot be read, and unknown metrics.
 
     Raises:
         SpecError: why.
     """
+    from hpo.training.reported import check_metrics
+
     study.model.check(study.space, study.fixed)
     _check_data(study)
+    # Its own objective is the model's word, and costs no look.
+    asked = tuple(name for name in study.wanted if name != study.model.objective.metric)
+    if set(asked) - {"params", "size_mb"}:
+        params = {**study.fixed, **study.space.default()}
+        check_metrics(study.model, study.data, params, asked)
 
 
 def _check_data(study: ResolvedStudy) -> None:
@@ -192,11 +208,21 @@ def _announce(study: ResolvedStudy, ledger: Ledger, url: str, console: Console) 
     why = f"auto chose {_safe(str(chosen(ledger.study)))}\n" if chosen else ""
     console.print(
         f"[bold]{_safe(study.name)}[/bold]: {_safe(study.ref.name)} on {_safe(study.data)}, "
-        f"{study.spec.sampler}, {study.epochs} epochs, {budget}{limit}{more}\n{why}"
+        f"{study.spec.sampler}, {study.epochs} epochs, {budget}{limit}{more}\n{why}{_goal(study)}"
         f"[dim]storage {_safe(redact(url))}[/dim]{start}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _goal(study: ResolvedStudy) -> str:
+    """What is searched by, where it is not the model's own objective alone."""
+    if study.objectives == (study.model.objective,) and not study.constraints:
+        return ""
+    goals = ", ".join(f"{one.direction} {one.metric}" for one in study.objectives)
+    kept = "".join(f", keep {one}" for one in study.constraints)
+    why = "; nothing is pruned, for trials are pruned by one objective" if study.several else ""
+    return _safe(f"{goals}{kept}{why}") + "\n"
 
 
 def _safe(text: str) -> str:
@@ -205,12 +231,14 @@ def _safe(text: str) -> str:
     return escape(text)
 
 
-def _retrain(study: ResolvedStudy, ledger: Ledger, resources: Any, progress: Any) -> Retrained:
+def _retrain(
+    study: ResolvedStudy, ledger: Ledger, resources: Any, progress: Any, chosen: int | None
+) -> Retrained:
     from hpo.outcome.retrain import retrain
 
     if ledger.best() is None:
         raise HpoError(_nothing_completed(study, ledger))
-    return retrain(study, ledger, resources, progress.phase)
+    return retrain(study, ledger, resources, progress.phase, chosen)
 
 
 def _retrained_before(ledger: Ledger, console: Console) -> bool:
@@ -227,6 +255,12 @@ def _retrained_before(ledger: Ledger, console: Console) -> bool:
 
 
 def _nothing_completed(study: ResolvedStudy, ledger: Ledger) -> str:
+    if n_broken := ledger.n_infeasible():
+        return (
+            f"study {study.name!r}: {n_broken} trials completed, and none keeps "
+            f"{', '.join(map(str, study.constraints))}: run more trials, or loosen it under "
+            "another --name"
+        )
     failed = [t for t in ledger.trials() if t.state.name == "FAIL"]
     reason = failed[-1].user_attrs.get("fail_reason") if failed else "none was started"
     return (

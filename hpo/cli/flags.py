@@ -55,6 +55,17 @@ Study = Annotated[
     str | None, option("Ready-made study (cnn-digits) or a TOML file; flags win.", "--study")
 ]
 Data = Annotated[str | None, option("digits, imagefolder:PATH, csv:PATH, ...; see the README.")]
+Objectives = Annotated[
+    list[str] | None,
+    option(
+        "Metric to search by, or params, size_mb, latency_ms; NAME:minimize. Repeatable.",
+        "--objective",
+    ),
+]
+Constraints = Annotated[
+    list[str] | None,
+    option("What a trial has to keep to: 'params<=200000'. Repeatable.", "--constraint"),
+]
 Pruner = Annotated[str | None, option("none, median (default), curve, asha, hyperband.")]
 Epochs = Annotated[int | None, option("Epochs of a full training.")]
 Set = Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.columns import measured
 from hpo.cli.flags import Storage, StudyName
 from hpo.cli.output import Format, print_json, print_rows
 
@@ -48,24 +49,34 @@ def status(study: StudyName, storage: Storage = None, form: Form = Format.table)
 
     [dim]Example:  hpo status cnn-tpe[/dim]
     """
+    from hpo.storage.measured import named_values
     from hpo.storage.warm_start import started_from, started_text
 
     ledger = open_study(storage, study)
     counts = ledger.counts()
-    best = ledger.best()
+    meta = ledger.meta
+    top = ledger.front() if meta.several else ledger.top(1)
+    best = top[0] if top else None
     retrained = ledger.attr("hpo:retrained") or {}
     facts = {
         "study": study,
         "model": ledger.meta.model,
         "data": ledger.meta.data,
-        "objective": f"{ledger.meta.direction} {ledger.meta.metric}",
+        "objective": ", ".join(f"{one.direction} {one.metric}" for one in meta.objectives),
+        **({"constraints": ", ".join(map(str, meta.constraints))} if meta.constraints else {}),
         "driven_by": [str(driver) for driver in ledger.drivers()] or None,
         "started_from": started_text(started_from(ledger.study.user_attrs)) or None,
         "trials": sum(counts.values()),
         **{state.lower(): n for state, n in counts.items()},
         **({"paused": n_paused} if (n_paused := ledger.n_paused()) else {}),
+        **({"infeasible": ledger.n_infeasible()} if meta.constraints else {}),
+        **({"front": len(top)} if meta.several else {}),
         "best_trial": best.number if best else None,
-        "best_value": best.value if best else None,
+        **(
+            {"best_values": named_values(meta, best) if best else None}
+            if meta.several
+            else {"best_value": best.value if best else None}
+        ),
         "best_params": dict(best.params) if best else None,
         "retrained": retrained.get("path"),
         "retrained_trial": retrained.get("trial"),
@@ -101,6 +112,7 @@ def trials(
     from hpo.storage.warm_start import origin, started_from
 
     ledger = open_study(storage, study)
+    meta = ledger.meta
     warm = bool(started_from(ledger.study.user_attrs))
     rows = []
     for trial in ledger.trials():
@@ -111,7 +123,7 @@ def trials(
             {
                 "trial": trial.number,
                 "state": trial.state.name,
-                "value": trial.value,
+                **measured(meta, trial, form),
                 "epochs": run.get("epochs", len(trial.intermediate_values)),
                 "seconds": run.get("duration_s"),
                 "params": dict(trial.params),
@@ -126,11 +138,16 @@ def best(
     study: StudyName,
     storage: Storage = None,
     form: Form = Format.table,
-    top: Annotated[int, typer.Option(min=1, help="How many of the best.")] = 1,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many of the best (1, or the whole Pareto front)."),
+    ] = None,
 ) -> None:
     """Shows the best completed configurations of a study, by their value in the search.
 
-    Which one was retrained was chosen by its mean on fresh seeds, the default among the candidates.
+    With several objectives it is the Pareto front, from the trial nearest to having the best of
+    each, and that one is retrained. Else which one was retrained was chosen by its mean on fresh
+    seeds, the default among the candidates.
 
     [dim]Example:  hpo best cnn-tpe --top 5[/dim]
     """
@@ -139,18 +156,20 @@ def best(
     from hpo.storage.warm_start import origin, started_from, started_text
 
     ledger = open_study(storage, study)
-    found = ledger.top(top)
+    meta = ledger.meta
+    found = ledger.front()[:top] if meta.several else ledger.top(top or 1)
     if not found:
-        raise HpoError(f"study {study!r} has no completed trial yet")
+        kept = " that keeps its constraints" if meta.constraints else ""
+        raise HpoError(f"study {study!r} has no completed trial{kept} yet")
     earlier = started_from(ledger.study.user_attrs)
     confirmed: dict[str, list[float]] = {}
     for key, metrics in (ledger.attr(ATTRIBUTE) or {}).items():
-        confirmed.setdefault(key.partition(":")[0], []).append(metrics[ledger.meta.metric])
+        confirmed.setdefault(key.partition(":")[0], []).append(metrics[meta.metric])
     chosen = (ledger.attr("hpo:retrained") or {}).get("trial")
     rows = [
         {
             "trial": trial.number,
-            "value": trial.value,
+            **measured(meta, trial, form),
             "retrained": trial.number == chosen,
             "confirmed": _mean(confirmed.get(str(trial.number))),
             **({"from": origin(trial)} if earlier else {}),
@@ -159,7 +178,8 @@ def best(
         for trial in found
     ]
     after = f", started from {started_text(earlier)}" if earlier else ""
-    print_rows(rows, form, title=f"best of {study}{after}")
+    title = f"Pareto front of {study}" if meta.several else f"best of {study}"
+    print_rows(rows, form, title=f"{title}{after}")
 
 
 def _mean(values: list[float] | None) -> float | None:
@@ -239,15 +259,30 @@ def show_model(
     print_rows(rows, form, title="space")
 
 
+_PRUNED = {"none": "any number", "": "one; infeasible trials are no measure"}
+
+
 def samplers(form: Form = Format.table) -> None:
     """Lists the samplers and pruners that `hpo run` takes.
 
     [dim]Example:  hpo samplers[/dim]
     """
-    from hpo.search import PRUNERS, SAMPLERS
+    from hpo.search import OBJECTIVES, PRUNERS, SAMPLERS
 
-    rows = [{"kind": "sampler", "name": n, "what": f.__doc__} for n, f in SAMPLERS.items()]
-    rows += [{"kind": "pruner", "name": n, "what": f.__doc__} for n, f in PRUNERS.items()]
+    goals = "objectives and constraints"
+    rows = [
+        {"kind": "sampler", "name": name, "what": make.__doc__, goals: OBJECTIVES.get(name, "")}
+        for name, make in SAMPLERS.items()
+    ]
+    rows += [
+        {
+            "kind": "pruner",
+            "name": name,
+            "what": make.__doc__,
+            goals: _PRUNED.get(name, _PRUNED[""]),
+        }
+        for name, make in PRUNERS.items()
+    ]
     print_rows(rows, form)
 
 
@@ -283,7 +318,7 @@ def dashboard(
     from hpo.web.dashboard import is_loopback, make_dashboard, serve
     from hpo.web.publish import store_folder
 
-    token = _token(token_file)
+    token = token_of(token_file, "HPO_DASHBOARD_TOKEN")
     made = secrets.token_urlsafe(24) if token is None and not is_loopback(host) else None
     server = make_dashboard(
         resolve_url(storage),
@@ -297,13 +332,14 @@ def dashboard(
     serve(server, host, made)
 
 
-def _token(file: Path | None) -> str | None:
-    """The user's own token.  Never a flag: `ps` shows those."""
+def token_of(file: Path | None, variable: str) -> str | None:
+    """The user's own token, of a file or else of the environment's variable.  Never a flag: `ps`
+    shows those."""
     import os
 
     from hpo.errors import SpecError
 
-    source, token = "HPO_DASHBOARD_TOKEN", os.environ.get("HPO_DASHBOARD_TOKEN", "")
+    source, token = variable, os.environ.get(variable, "")
     if file is not None:
         source = f"token_file: {str(file)!r}"
         try:

@@ -84,6 +84,8 @@ def _cell(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, Mapping):
         return format_params(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     return str(value)

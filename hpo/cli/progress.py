@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from hpo.pareto import dominates
+
 if TYPE_CHECKING:
     from hpo.storage.ledger import Ledger
 
@@ -54,8 +56,12 @@ class StudyProgress(_Display):
         self.timeout = timeout
         self.phase_name = ""
         self.ended = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
-        best = ledger.best()
-        self.best: tuple[int, float] | None = (best.number, best.value or 0.0) if best else None
+        self.signs = [one.sign for one in ledger.meta.objectives]
+        self.best: list[tuple[int, list[float]]] = [
+            (trial.number, trial.values) for trial in ledger.top(1)
+        ]
+        if ledger.meta.several:
+            self.best = [(trial.number, trial.values) for trial in ledger.front()]
         self.task = self.progress.add_task("searching", total=n_trials, state="starting workers")
 
     def trial_started(self, number: int) -> None:
@@ -69,25 +75,35 @@ class StudyProgress(_Display):
         trial = self.ledger.trial(number)
         state = trial.state.name
         self.ended[state] = self.ended.get(state, 0) + 1
-        if state == "COMPLETE":
-            sign = 1 if self.ledger.meta.direction == "maximize" else -1
-            value = trial.value or 0.0
-            if self.best is None or sign * value > sign * self.best[1]:
-                self.best = (number, value)
+        if state == "COMPLETE" and all(by <= 0 for by in trial.constraints.values()):
+            self._place(number, trial.values)
         self.console.print(escape(self._line(trial, state)), highlight=False, soft_wrap=True)
         self._update()
 
+    def _place(self, number: int, values: list[float]) -> None:
+        """Puts a trial among the best, which is one, or a front."""
+        if any(dominates(own, values, self.signs) for _, own in self.best):
+            return
+        if len(self.signs) == 1 and self.best and self.best[0][1] == values:
+            return
+        self.best = [one for one in self.best if not dominates(values, one[1], self.signs)]
+        self.best.append((number, values))
+
     def _line(self, trial: Any, state: str) -> str:
-        best = ""
-        if self.best is not None:
-            best = f" Best is trial {self.best[0]} with value: {self.best[1]:.6g}."
+        best, several = "", len(self.signs) > 1
+        if several:
+            best = f" Front: {len(self.best)} trials."
+        elif self.best:
+            best = f" Best is trial {self.best[0][0]} with value: {self.best[0][1][0]:.6g}."
         if state == "COMPLETE":
+            values = ", ".join(f"{value:.6g}" for value in trial.values)
+            broken = any(by > 0 for by in trial.constraints.values())
             return (
-                f"Trial {trial.number} finished with value: {trial.value:.6g} and parameters: "
-                f"{trial.params}.{best}"
+                f"Trial {trial.number} finished with value{'s' * several}: {values} and "
+                f"parameters: {trial.params}.{' Infeasible.' * broken}{best}"
             )
         if state == "PRUNED":
-            value = "" if trial.value is None else f" with value: {trial.value:.6g}"
+            value = f" with value: {trial.values[0]:.6g}" if trial.values else ""
             return f"Trial {trial.number} pruned after epoch {trial.last_step}{value}."
         return f"Trial {trial.number} failed: {trial.user_attrs.get('fail_reason', 'no reason')}"
 
@@ -97,8 +113,10 @@ class StudyProgress(_Display):
             f"{self.ended['COMPLETE']} done, {self.ended['PRUNED']} pruned, "
             f"{self.ended['FAIL']} failed"
         )
-        if self.best is not None:
-            text += f" · best {self.best[1]:.4g}"
+        if len(self.signs) > 1:
+            text += f" · front of {len(self.best)}"
+        elif self.best:
+            text += f" · best {self.best[0][1][0]:.4g}"
         left = self._seconds_left(ended)
         if left is not None:
             text += f" · {_duration(left)} left"

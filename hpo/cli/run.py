@@ -10,6 +10,7 @@ import typer
 
 from hpo.cli.execute import execute
 from hpo.cli.flags import (
+    Constraints,
     CpusPerTrial,
     Data,
     DryRun,
@@ -17,6 +18,7 @@ from hpo.cli.flags import (
     GpusPerTrial,
     MaxConcurrent,
     Model,
+    Objectives,
     Pruner,
     Quiet,
     RayAddress,
@@ -45,9 +47,14 @@ def run(
     data: Data = None,
     sampler: Annotated[
         str | None,
-        option("auto (default), grid, random, tpe, gp, optuna-gp, skopt, cmaes, qmc.", "--sampler"),
+        option(
+            "auto (default), grid, random, tpe, gp, optuna-gp, skopt, cmaes, qmc, nsgaii.",
+            "--sampler",
+        ),
     ] = None,
     pruner: Pruner = None,
+    objectives: Objectives = None,
+    constraints: Constraints = None,
     n_trials: Annotated[int | None, option("Run this many more trials.", "--n-trials")] = None,
     total_trials: Annotated[int | None, option("Run until the study has this many.")] = None,
     timeout: Annotated[float | None, option("Start no trial after this many seconds.")] = None,
@@ -149,6 +156,7 @@ def run(
     \b
     [dim]hpo run --model cnn --sampler tpe
     hpo run --model cnn --n-trials 40 --epochs 16 --set optimizer=adamw
+    hpo run --model cnn --objective accuracy --objective params --constraint 'latency_ms<=2'
     hpo run --model ./mine.py:Net --data imagefolder:./photos --timeout 3600
     hpo run --model cnn --data mnist --name cnn-mnist --warm-start cnn-tpe
     hpo run --study cnn-digits --storage postgresql://me@db/hpo[/dim]
@@ -162,6 +170,7 @@ def run(
         and not callable(value)
     }
     flags["set"] = settings_of(set_ or []) or None
+    flags |= {"objectives": objectives or None, "constraints": constraints or None}
     flags["warm_start"] = warm_start or None
     resolved = resolve(spec_from(read_study(study) if study else {}, flags))
     check_output(str(Path(resolved.spec.output) / resolved.name))
@@ -239,22 +248,31 @@ def retrain(
     storage: Storage = None,
     top: Annotated[int | None, option("Configurations to confirm (3).")] = None,
     seeds: Annotated[int | None, option("Fresh seeds for each (3).")] = None,
+    trial: Annotated[
+        int | None, option("Retrain this one, instead of the best or the front's knee.", "--trial")
+    ] = None,
     output: Annotated[str | None, option("Folder for saved models (hpo-runs).")] = None,
     form: SummaryForm = Format.table,
     quiet: Quiet = False,
 ) -> None:
     """Confirms a study's best configurations on fresh seeds, retrains the winner, tests it once.
 
+    Of several objectives it takes the point of the front nearest to having the best of each.
+
     [dim]Example:  hpo retrain cnn-tpe --top 5 --seeds 5[/dim]
     """
+    from hpo.outcome.confirm import check_chosen
     from hpo.storage.request import stored_spec
     from hpo.study import resolve, spec_from
 
-    stored = stored_spec(open_study(storage, study)).model_dump()
+    ledger = open_study(storage, study)
+    stored = stored_spec(ledger).model_dump()
+    if trial is not None:
+        check_chosen(ledger, trial)
     flags = {"confirm_top": top, "confirm_seeds": seeds, "output": output, "retrain": True}
     resolved = resolve(spec_from(stored, flags))
     check_output(resolved.spec.output)
-    execute(resolved, storage, form, quiet, only_retrain=True)
+    execute(resolved, storage, form, quiet, only_retrain=True, chosen=trial)
 
 
 def init(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,10 +15,15 @@ from rich.table import Table
 from hpo.parameter_forms import format_params
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from hpo.outcome.retrain import Retrained
     from hpo.storage.ledger import Ledger
     from hpo.study import ResolvedStudy
     from hpo.tune.driver import SearchEnd
+
+MOST_OF_FRONT = 10
+"""Rows of the front in the summary."""
 
 
 def summarize(
@@ -30,15 +36,18 @@ def summarize(
     """The run's outcome as plain data; `-f json` prints exactly this."""
     from hpo.search.auto_sampler import CHOICES
     from hpo.storage.sql import redact
-    from hpo.storage.warm_start import origin, started_from
+    from hpo.storage.warm_start import started_from
 
-    best = ledger.best()
+    front = ledger.front() if study.several else []
+    best = front[0] if front else None if study.several else ledger.best()
     facts: dict[str, Any] = {
         "study": study.name,
         "model": study.ref.name,
         "data": study.data,
-        "metric": study.model.objective.metric,
-        "direction": study.model.objective.direction,
+        "metric": study.objectives[0].metric,
+        "direction": study.objectives[0].direction,
+        "objectives": [asdict(one) for one in study.objectives],
+        "constraints": [str(one) for one in study.constraints],
         "sampler": study.spec.sampler,
         "sampler_choices": (ledger.attr(CHOICES) or []) if study.spec.sampler == "auto" else [],
         "storage": redact(url),
@@ -54,12 +63,11 @@ def summarize(
         "load": None,
     }
     if best is not None:
-        facts["best"] = {
-            "trial": best.number,
-            "value": best.value,
-            "params": dict(best.params),
-            "from": origin(best),
-        }
+        facts["best"] = _trial_facts(ledger, best)
+    if study.several:
+        facts["front"] = [_trial_facts(ledger, trial) for trial in front]
+    if study.constraints:
+        facts["infeasible"] = ledger.n_infeasible()
     if retrained is not None:
         facts["confirmed"] = [
             {
@@ -69,6 +77,7 @@ def summarize(
                 "mean": c.mean,
                 "sd": c.sd,
                 "n_seeds": len(c.values),
+                **({"means": {n: c.mean_of(n) for n in study.wanted}} if study.several else {}),
                 "params": c.params,
             }
             for c in retrained.ranking
@@ -82,6 +91,20 @@ def summarize(
         facts["path"] = str(retrained.path)
         facts["load"] = _load_call(study, retrained)
     return facts
+
+
+def _trial_facts(ledger: Ledger, trial: FrozenTrial) -> dict[str, Any]:
+    from hpo.storage.measured import named_values
+    from hpo.storage.warm_start import origin
+
+    values = {"values": named_values(ledger.meta, trial)} if ledger.meta.several else {}
+    return {
+        "trial": trial.number,
+        "value": trial.values[0],
+        **values,
+        "params": dict(trial.params),
+        "from": origin(trial),
+    }
 
 
 def _load_call(study: ResolvedStudy, retrained: Retrained) -> str | None:
@@ -111,7 +134,11 @@ def print_summary(facts: Mapping[str, Any]) -> None:
 
         console.print(f"auto chose {escape(choices_text(facts['sampler_choices']))}")
     if facts["best"] is None:
-        console.print("No trial has completed yet.")
+        broken = facts.get("infeasible")
+        kept = f"No trial keeps {', '.join(facts['constraints'])}: {broken} break it."
+        console.print(escape(kept) if broken else "No trial has completed yet.")
+    elif "front" in facts:
+        _print_front(console, facts)
     else:
         best = facts["best"]
         console.print(
@@ -119,6 +146,9 @@ def print_summary(facts: Mapping[str, Any]) -> None:
             f"{best['value']:.4f}{escape(_origin_text(best))}\n"
             f"  {escape(format_params(best['params']))}"
         )
+    if facts["best"] is not None and facts.get("infeasible"):
+        kept = ", ".join(facts["constraints"])
+        console.print(f"{facts['infeasible']} trials break {escape(kept)} and do not count.")
     if facts["confirmed"]:
         _print_confirmed(console, facts)
         _print_test(console, facts)
@@ -128,11 +158,49 @@ def print_summary(facts: Mapping[str, Any]) -> None:
     _print_next(console, facts)
 
 
+def _print_front(console: Console, facts: Mapping[str, Any]) -> None:
+    front = facts["front"]
+    names = list(front[0]["values"])
+    console.print(
+        f"Pareto front: {len(front)} trials. Nearest to having the best of each objective: trial "
+        f"{front[0]['trial']}."
+    )
+    table = Table(title_justify="left", header_style="bold")
+    for column in ("trial", *names):
+        table.add_column(column, justify="right")
+    table.add_column("parameters", overflow="fold")
+    for row in front[:MOST_OF_FRONT]:
+        values = (f"{row['values'][name]:.5g}" for name in names)
+        table.add_row(str(row["trial"]), *values, escape(format_params(row["params"])))
+    console.print(table)
+    if len(front) > MOST_OF_FRONT:
+        console.print(f"... and {len(front) - MOST_OF_FRONT} more: `hpo best` lists all.")
+
+
+def _print_confirmed_front(console: Console, facts: Mapping[str, Any]) -> None:
+    """The chosen configuration and the default, each objective's mean."""
+    ranking = facts["confirmed"]
+    names = list(ranking[0]["means"])
+    title = f"Confirmed: means of {ranking[0]['n_seeds']} fresh seeds"
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in ("trial", *names):
+        table.add_column(column, justify="right")
+    table.add_column("parameters", overflow="fold")
+    for row in ranking:
+        means = (f"{row['means'][name]:.5g}" for name in names)
+        table.add_row(_title(row), *means, escape(format_params(row["params"])))
+    console.print(table)
+    console.print(facts["verdict"])
+
+
 def _origin_text(best: Mapping[str, Any]) -> str:
     return f", the configuration of {best['from']}" if best["from"] else ""
 
 
 def _print_confirmed(console: Console, facts: Mapping[str, Any]) -> None:
+    if "front" in facts:
+        _print_confirmed_front(console, facts)
+        return
     ranking = facts["confirmed"]
     table = Table(title="Confirmed on fresh seeds", title_justify="left", header_style="bold")
     for column in ("trial", "search", f"mean of {ranking[0]['n_seeds']}", "sd"):

@@ -125,6 +125,12 @@ def plan(file: Mapping[str, Any], flags: Mapping[str, Any]) -> Plan:
         problems += error.problems
     if problems or base is None:
         raise SpecError(problems)
+    if len(base.objectives) > 1 or base.constraints:
+        raise SpecError(
+            f"{'constraints' if base.constraints else 'objectives'}: "
+            f"{', '.join(base.constraints or base.objectives)}: strategies are compared by one "
+            "objective, without constraints: leave the rest out"
+        )
     if base.seed + compare.seeds > 2**32:
         raise SpecError(
             f"seed: {base.seed}: {compare.seeds} seeds from there on end beyond 2**32: begin lower"

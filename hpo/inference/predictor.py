@@ -80,6 +80,15 @@ class Predictor:
         """JSON schemas of one input and one answer: {"input", "answer"}."""
         return self._task.schema()
 
+    def takes(self, field: str) -> bool:
+        """Whether an item may be an object with that field alone: "image", "text", "seed"."""
+        schema = self.schema()["input"]
+        forms = schema.get("anyOf") or schema.get("oneOf") or [schema]
+        return any(
+            field in form.get("properties", {}) and set(form.get("required", ())) <= {field}
+            for form in forms
+        )
+
     def read(self, item: Item, index: int = 0) -> Row:
         """An item checked and prepared, for `answer`.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,13 @@ def current_versions(*packages: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Artifact:
-    """What is known of a retrained model; `model.json` holds exactly this."""
+    """What is known of a retrained model; `model.json` holds exactly this.
+
+    Attributes:
+        metric, direction: the first objective's.
+        searched: its value in the search.
+        choice: how it was chosen, where it is not by the best mean on fresh seeds.
+    """
 
     model: str
     params: dict[str, Any]
@@ -60,6 +67,9 @@ class Artifact:
     seeds: dict[str, int]
     study: dict[str, Any]
     verdict: str = ""
+    choice: str = ""
+    objectives: list[dict[str, str]] = field(default_factory=list)
+    constraints: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=current_versions)
     format: int = 1
 
@@ -67,7 +77,7 @@ class Artifact:
 def interval_text(metric: str, value: float, n: int) -> str:
     """`0.978 [0.967, 0.985]` for an accuracy over n rows, else the plain value."""
     if metric != "accuracy" or n <= 0:
-        return f"{value:.4g}"
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     low, high = accuracy_interval(round(value * n), n)
     return f"{value:.4f} [{low:.4f}, {high:.4f}]"
 
@@ -87,6 +97,8 @@ def explain(artifact: Artifact) -> str:
             f"The default configuration did best on {len(values)} fresh seeds, with a mean of "
             f"{mean:.4g}; in the search, with one seed, it had {artifact.searched:.4g}. {last}"
         )
+    if len(artifact.objectives) > 1:
+        return f"{artifact.choice} {last}"
     luck = (artifact.searched - mean) * (1 if artifact.direction == "maximize" else -1)
     return (
         f"The search's value ({artifact.searched:.4g}) is one of {artifact.n_trials} trials on the "
@@ -110,6 +122,7 @@ def card(artifact: Artifact) -> str:
     rows = [(f"confirmed (validation, {len(values)} fresh seeds)", mean_text(values))]
     if artifact.searched is not None:
         rows.insert(0, ("search (validation, one seed)", f"{artifact.searched:.4f}"))
+    rows += [(f"{name}, the same seeds", text) for name, text in others(artifact)]
     if default is not None:
         rows.append(("default configuration, the same seeds", mean_text(default["values"])))
     for title, metrics in (("test", artifact.test), ("default's test", artifact.default_test)):
@@ -119,11 +132,16 @@ def card(artifact: Artifact) -> str:
         ]
     facts = "\n".join(f"| {name} | {value} |" for name, value in rows)
     load = f'hpo.load("."{"" if artifact.model in MODELS else ", model=Net"})'
+    goals = ""
+    if len(artifact.objectives) > 1 or artifact.constraints:
+        searched = [f"{one['direction']} {one['metric']}" for one in artifact.objectives]
+        goals = f"\nSearched by: {', '.join([*searched, *artifact.constraints])}.\n"
     which = "the default" if artifact.trial is None else f"trial {artifact.trial}"
     return f"""# {artifact.study["name"]}: {artifact.model} on {artifact.data}
 
-Best configuration of the study ({which}), retrained and tested once. {artifact.verdict}
-
+{"Best" if not artifact.choice else "Chosen"} configuration of the study ({which}), retrained and \
+tested once. {artifact.choice} {artifact.verdict}
+{goals}
 | {artifact.metric} ({artifact.direction}) | value |
 |---|---|
 {facts}
@@ -145,6 +163,24 @@ Seeds: {artifact.seeds}. Versions: {", ".join(f"{k} {v}" for k, v in artifact.ve
 Trained on {artifact.info.get("n_train", "?")} rows, tested on {n_test}; how it does on data of
 another origin was not measured.
 """
+
+
+def others(artifact: Artifact, which: int = 0) -> list[tuple[str, str]]:
+    """Further objectives, and what the constraints look at, of a confirmed configuration.
+
+    Returns:
+        Metric, and its mean and standard deviation over fresh seeds.
+    """
+    runs = artifact.confirmed[which].get("runs", ())  # older ones hold none
+    looked_at = [one["metric"] for one in artifact.objectives[1:]]
+    looked_at += [re.split("[<>]", text)[0] for text in artifact.constraints]
+    found = []
+    for name in dict.fromkeys(looked_at):
+        values = [float(run[name]) for run in runs if name in run]
+        if values and name != artifact.metric:
+            sd = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+            found.append((name, f"{statistics.fmean(values):.6g}{sd}"))
+    return found
 
 
 def save(

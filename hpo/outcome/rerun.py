@@ -13,6 +13,8 @@ from hpo.registry import find_data, find_model, load_model
 from hpo.storage.attempts import CUT_OFF, KIND, REASON, origin_of
 from hpo.storage.known import CACHED_FROM
 from hpo.storage.ledger import Ledger
+from hpo.storage.measured import end_problem, value_problem, values_of
+from hpo.storage.meta import StudyMeta
 from hpo.study import StudySpec
 from hpo.training.session import Job
 from hpo.tune.circumstances import NAMED, Difference, differences, recorded, surroundings
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from hpo.tune.pool import Trained
 
 _SETTINGS = ("precision", "checkpoint_gradients", "accumulate", "grad_clip", "patience", "ema")
+LATENCY = "latency_ms"
+Value = float | list[float] | None
 _CUT = (*CUT_OFF, "oom", "timeout")
 """Kinds of failure that come from outside a training: what it had reached is compared."""
 
@@ -96,7 +100,7 @@ class Rerun:
         return f"{found}. {why}."
 
     @staticmethod
-    def _shown(value: float | None) -> str:
+    def _shown(value: Value) -> str:
         return "no value" if value is None else repr(value)
 
 
@@ -111,11 +115,6 @@ def plan(ledger: Ledger, number: int) -> Plan:
     meta, origin = ledger.meta, origin_of(trial)
     ref = find_model(meta.model)
     model = load_model(ref)
-    if model.objective.metric != meta.metric:
-        raise SpecError(
-            f"model: {meta.model!r} has {model.objective.metric!r} for a metric, the study "
-            f"{meta.metric!r}: restore it"
-        )
     fixed = dict(meta.settings.get("fixed") or {})
     model.check(meta.space, fixed)
     then = recorded(ledger, origin.get(NAMED)) or {}
@@ -132,6 +131,8 @@ def plan(ledger: Ledger, number: int) -> Plan:
         settings={k: v for k, v in settings.items() if v is not None},
         workers=n_workers,
         stop_after=trial.last_step if state == "PRUNED" else None,
+        guide=meta.guide,
+        wanted=meta.measured,
     )
     on_cores = trial.user_attrs.get("run", {}).get("device") == "cpu"
     room = local_cpus() / n_workers
@@ -172,27 +173,31 @@ def rerun(ledger: Ledger, planned: Plan, resources: Resources) -> Rerun:
 
 def compare(ledger: Ledger, planned: Plan, trained: Trained) -> Rerun:
     """A trial and what its repetition came to."""
-    trial, metric = planned.trial, ledger.meta.metric
+    trial, meta = planned.trial, ledger.meta
+    metric = meta.guide.metric
     state, kind = trial.state.name, trial.user_attrs.get(KIND)
-    curve, problem = _curve(ledger, trained.history, metric)
+    curve, problem = _curve(trained.history, metric)
     error = trained.error or problem
+    if error is None and trial.state.name != "PRUNED":
+        error = end_problem(meta, trained.metrics)
     cut = state == "FAIL" and kind in _CUT
     then = dict(sorted(trial.intermediate_values.items()))
     last = max(then, default=0)
     compared = {s: v for s, v in curve.items() if s <= last} if cut else curve
-    value = _value(trial, trained.metrics, curve, metric, error)
+    value = _value(trial, trained.metrics, curve, meta, error)
+    before = _of_bits(meta, trial.values)
     part = _part(then, compared)
     reason = trial.user_attrs.get(REASON) if state == "FAIL" else None
     same: bool | None = part is None
     if not cut:
-        same = same and (trial.value, reason) == (value, _reason(error))
+        same = same and (before, reason) == (value, _reason(error))
     elif not then:
         same = None
     return Rerun(
         trial=trial.number,
         state=state,
         same=same,
-        value=Difference(metric, trial.value, value),
+        value=Difference(", ".join(_named(meta)), before, value),
         steps=Difference("steps", len(then), len(curve)),
         part=part,
         error=Difference("error", reason, error),
@@ -202,13 +207,11 @@ def compare(ledger: Ledger, planned: Plan, trained: Trained) -> Rerun:
     )
 
 
-def _curve(
-    ledger: Ledger, history: list[Metrics], metric: str
-) -> tuple[dict[int, float], str | None]:
+def _curve(history: list[Metrics], metric: str) -> tuple[dict[int, float], str | None]:
     """Values by step, up to the first that a ledger refuses, and why it does."""
     curve: dict[int, float] = {}
     for step, metrics in enumerate(history, start=1):
-        if problem := ledger.value_problem(metrics.get(metric)):
+        if problem := value_problem(metric, metrics.get(metric)):
             return curve, f"{problem} in epoch {step}"
         curve[step] = metrics[metric]
     return curve, None
@@ -218,14 +221,30 @@ def _value(
     trial: FrozenTrial,
     metrics: Metrics,
     curve: Mapping[int, float],
-    metric: str,
+    meta: StudyMeta,
     error: str | None,
-) -> float | None:
+) -> Value:
     if error is not None:
         return None
     if trial.state.name == "PRUNED":
         return curve.get(trial.last_step or 0)
-    return metrics.get(metric)
+    return _of_bits(meta, values_of(meta, metrics))
+
+
+def _named(meta: StudyMeta) -> list[str]:
+    """Objectives that repeat bit by bit: all but seconds."""
+    names = [one.metric for one in meta.objectives]
+    return [name for name in names if name != LATENCY] or names
+
+
+def _of_bits(meta: StudyMeta, values: list[float] | None) -> Value:
+    """Values of `_named`; the bare one if there is one objective."""
+    if values is None:
+        return None
+    if not meta.several:
+        return values[0]
+    names = [one.metric for one in meta.objectives]
+    return [values[names.index(name)] for name in _named(meta)]
 
 
 def _reason(error: str | None) -> str | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpo.errors import HpoError
 from hpo.model import Metrics
 from hpo.outcome.artifact import Artifact, save
-from hpo.outcome.confirm import Confirmed, confirm, verdict, verdict_on_test
+from hpo.outcome.confirm import Confirmed, confirm, verdict_of, verdict_on_test
 from hpo.storage.ledger import Ledger
 from hpo.study import ResolvedStudy
 from hpo.tune.driver import job_of
@@ -51,15 +51,21 @@ class Retrained:
 
 
 def retrain(
-    study: ResolvedStudy, ledger: Ledger, resources: Resources, progress: Progress
+    study: ResolvedStudy,
+    ledger: Ledger,
+    resources: Resources,
+    progress: Progress,
+    chosen: int | None = None,
 ) -> Retrained:
     """Confirms, retrains, tests and saves; publishes nothing unless all of it succeeds.
 
+    Args:
+        chosen: number of the trial to retrain, instead of the best.
     Raises:
         HpoError: nothing to retrain, or the retraining failed.
     """
     ranking = confirm(
-        study, ledger, resources, lambda done, total, _: progress("confirming", done, total)
+        study, ledger, resources, lambda done, total, _: progress("confirming", done, total), chosen
     )
     best = ranking[0]
     seed = study.spec.seed
@@ -77,11 +83,11 @@ def retrain(
     if results[0].error is not None:
         raise HpoError(f"retraining {best.title} failed: {results[0].error}")
     default_test = results[-1].test
-    artifact = describe(study, ledger, ranking, results[0], default_test, default)
+    artifact = describe(study, ledger, ranking, results[0], default_test, default, chosen)
     folder = Path(study.spec.output).expanduser() / study.name
     path = save(artifact, results[0].weights, results[0].files, folder)
-    chosen = {"path": str(path), "trial": best.number, "test": results[0].test}
-    ledger.set_attr("hpo:retrained", chosen)
+    facts = {"path": str(path), "trial": best.number, "test": results[0].test}
+    ledger.set_attr("hpo:retrained", facts)
     n_test = int(results[0].info.get("n_test", 0))
     return Retrained(ranking, results[0].test, default_test, n_test, path, artifact.verdict)
 
@@ -93,12 +99,13 @@ def describe(
     result: Trained,
     default_test: Metrics,
     default: dict[str, Any],
+    chosen: int | None = None,
 ) -> Artifact:
     """The artifact's plain facts."""
     best = ranking[0]
-    objective = study.model.objective
-    said = verdict(ranking, objective.sign)
-    if not best.is_default:
+    objective = study.objectives[0]
+    said = verdict_of(study, ranking)
+    if not best.is_default and not study.several:
         said += verdict_on_test(objective.metric, result.test, default_test, objective.sign)
     return Artifact(
         model=study.ref.name,
@@ -127,4 +134,20 @@ def describe(
         seeds={"search": study.spec.seed, "retrain": study.spec.seed},
         study=study.to_json(),
         verdict=said,
+        choice=choice_of(study, ledger, chosen),
+        objectives=[asdict(one) for one in study.objectives],
+        constraints=[str(one) for one in study.constraints],
+    )
+
+
+def choice_of(study: ResolvedStudy, ledger: Ledger, chosen: int | None) -> str:
+    """How the configuration was chosen, where it is not by the best mean on fresh seeds."""
+    if chosen is not None:
+        return f"Trial {chosen}, as named by --trial."
+    if not study.several:
+        return ""
+    front = ledger.front()
+    return (
+        f"Trial {front[0].number}: of the Pareto front's {len(front)} trials the one nearest to "
+        "having the best of each objective, in shares of the front's range."
     )

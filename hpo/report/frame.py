@@ -13,22 +13,30 @@ from numpy.typing import NDArray
 
 from hpo.storage.attempts import KIND, REASON, origin_of, used_budget
 from hpo.storage.known import CACHED_FROM
+from hpo.storage.measured import is_feasible
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from hpo.storage.meta import StudyMeta
     from hpo.storage.view import StudyView
 
 
 def trials_frame(view: StudyView) -> pd.DataFrame:
     """A row a trial, by number.
 
-    Columns: number, state, value (NaN unless COMPLETE), last (last epoch's value), epochs,
+    Columns: number, state, value (the first objective's, NaN unless COMPLETE), last (last epoch's
+    value of the guiding metric), epochs,
     proposed_s, duration_s (training), started, ended, driver, worker, device, cached (its
-    training was another study's), kind and reason of a failure, param_NAME ...
+    training was another study's), kind and reason of a failure, param_NAME ...; value_METRIC of
+    each objective if there are several, feasible if there are constraints.
     """
-    rows = [_row(trial) for trial in view.trials()]
-    frame = pd.DataFrame(rows, columns=[*_COLUMNS, *(f"param_{n}" for n in view.meta.space.names)])
+    meta = view.meta
+    rows = [_row(trial) | _goals(trial, meta) for trial in view.trials()]
+    names = [f"value_{one.metric}" for one in meta.objectives] if meta.several else []
+    names += ["feasible"] if meta.constraints else []
+    names += [f"param_{name}" for name in meta.space.names]
+    frame = pd.DataFrame(rows, columns=[*_COLUMNS, *names])
     return frame.sort_values("number", ignore_index=True)
 
 
@@ -45,7 +53,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": trial.state.name,
-        "value": trial.value if trial.state.name == "COMPLETE" else math.nan,
+        "value": trial.values[0] if trial.state.name == "COMPLETE" else math.nan,
         "last": curve[max(curve)] if curve else math.nan,
         "epochs": run.get("epochs", len(curve)),
         "proposed_s": run.get("proposed_s", 0.0),
@@ -61,6 +69,18 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "reason": trial.user_attrs.get(REASON),
         **{f"param_{name}": value for name, value in trial.params.items()},
     }
+
+
+def _goals(trial: FrozenTrial, meta: StudyMeta) -> dict[str, Any]:
+    """What only studies of several objectives, or with constraints, have."""
+    found: dict[str, Any] = {}
+    if meta.constraints:
+        found["feasible"] = is_feasible(trial)
+    if meta.several:
+        values = trial.values if trial.state.name == "COMPLETE" else None
+        for i, one in enumerate(meta.objectives):
+            found[f"value_{one.metric}"] = math.nan if values is None else values[i]
+    return found
 
 
 def _wall_s(trial: FrozenTrial) -> float:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from hpo.report.study import StudyReport
 
 
-def importances(report: StudyReport) -> go.Figure:
+def importances(importance: pd.DataFrame) -> go.Figure:
     """Bars with the 95 % range over resamples."""
-    table = report.importance.iloc[::-1]
+    table = importance.iloc[::-1]
     drawn = figure(
         "share of the variance explained", "", height=110 + 28 * len(table), showlegend=False
     )

@@ -39,10 +39,13 @@ class StudyReport:
     Attributes:
         frame: a row a trial, as `trials_frame`.
         trials: the trials themselves, by number.
-        importance: parameter, importance, low, high (95 % over resamples); empty if unknown.
+        importance: parameter, importance, low, high (95 % over resamples); empty if unknown; for
+            the first objective.
         region: parameter, range, default, best of the search, where the best tenth lies.
         warnings: what the search space should be changed in.
         artifact: the retrained model's facts, or None.
+        front: rows of the Pareto front, the nearest to the ideal point first; empty for one
+            objective.
     """
 
     view: StudyView
@@ -52,10 +55,11 @@ class StudyReport:
     region: pd.DataFrame
     warnings: list[str]
     artifact: Artifact | None
+    front: pd.DataFrame
 
     @property
     def sign(self) -> int:
-        """1 if the metric is maximised, else -1."""
+        """1 if the first objective is maximised, else -1."""
         return self.view.meta.sign
 
     @property
@@ -69,9 +73,16 @@ class StudyReport:
         return self.frame[self.frame["state"] == "COMPLETE"]
 
     @property
+    def eligible(self) -> pd.DataFrame:
+        """COMPLETE trials that break no constraint, by number."""
+        return eligible_in(self.frame)
+
+    @property
     def best(self) -> pd.Series | None:
-        """The best COMPLETE trial's row, or None."""
-        done = self.complete
+        """The best COMPLETE trial's row, or None; of several objectives the front's first."""
+        if not self.front.empty:
+            return self.front.iloc[0]
+        done = self.eligible
         if done.empty:
             return None
         place = int((self.sign * done["value"]).to_numpy().argmax())
@@ -88,7 +99,16 @@ def study_report(view: StudyView) -> StudyReport:
     trials = view.trials()
     frame = trials_frame(view)
     region, warnings = good_region(view, frame, view.meta.sign)
-    return StudyReport(view, frame, trials, importance(trials), region, warnings, artifact_of(view))
+    on_front = [trial.number for trial in view.front()] if view.meta.several else []
+    front = frame.set_index("number", drop=False).loc[on_front].reset_index(drop=True)
+    artifact = artifact_of(view)
+    return StudyReport(view, frame, trials, importance(trials), region, warnings, artifact, front)
+
+
+def eligible_in(frame: pd.DataFrame) -> pd.DataFrame:
+    """COMPLETE trials of a frame that break no constraint."""
+    done = frame[frame["state"] == "COMPLETE"]
+    return done[done["feasible"].astype(bool)] if "feasible" in done else done
 
 
 def artifact_of(view: StudyView) -> Artifact | None:
@@ -102,12 +122,14 @@ def artifact_of(view: StudyView) -> Artifact | None:
         return None
 
 
-def importance(trials: Sequence[FrozenTrial]) -> pd.DataFrame:
+def importance(trials: Sequence[FrozenTrial], objective: int = 0) -> pd.DataFrame:
     """Share of the value's variance that each parameter explains, with its uncertainty.
 
     fANOVA on bootstrap resamples of the COMPLETE trials; of parameters that all of them have.
     Source: Hutter, Hoos, Leyton-Brown 2014.
 
+    Args:
+        objective: place of the objective whose values are explained.
     Returns:
         parameter, importance (mean), low, high (95 % of the resamples), the highest first; empty
         with fewer than eight trials, or if their values are all the same.
@@ -116,8 +138,13 @@ def importance(trials: Sequence[FrozenTrial]) -> pd.DataFrame:
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     columns = ["parameter", "importance", "low", "high"]
-    done = [t for t in trials if t.state.name == "COMPLETE" and math.isfinite(t.value or 0.0)]
-    if len(done) < _LEAST_FOR_IMPORTANCE or len({t.value for t in done}) == 1:
+    done = [t for t in trials if t.state.name == "COMPLETE"]
+
+    def value(trial: FrozenTrial) -> float:
+        return float(trial.values[objective])
+
+    done = [trial for trial in done if math.isfinite(value(trial))]
+    if len(done) < _LEAST_FOR_IMPORTANCE or len({value(trial) for trial in done}) == 1:
         return pd.DataFrame(columns=columns)
     rng = np.random.default_rng(0)
     rows: list[dict[str, float]] = []
@@ -126,12 +153,12 @@ def importance(trials: Sequence[FrozenTrial]) -> pd.DataFrame:
     try:
         for resample in range(N_RESAMPLES):
             drawn = rng.choice(len(done), size=min(len(done), MOST_RANKED), replace=True)
-            study = optuna.create_study()
+            study = optuna.create_study(directions=["minimize"] * len(done[0].values))
             study.add_trials([done[i] for i in drawn])
             evaluator = FanovaImportanceEvaluator(n_trees=16, max_depth=16, seed=resample)
             try:
                 with np.errstate(all="ignore"):
-                    found = get_param_importances(study, evaluator=evaluator)
+                    found = get_param_importances(study, evaluator=evaluator, target=value)
             except (ValueError, RuntimeError, AssertionError):  # no variance, or beyond a float
                 continue
             rows.append({name: float(value) for name, value in found.items()})
@@ -153,16 +180,21 @@ def importance(trials: Sequence[FrozenTrial]) -> pd.DataFrame:
 
 
 def good_region(view: StudyView, frame: pd.DataFrame, sign: int) -> tuple[pd.DataFrame, list[str]]:
-    """Where the best tenth of the trials lies in each parameter's range, and what to widen.
+    """Where the best tenth of the trials lies in each parameter's range, and what to widen; of
+    several objectives, where the front lies.
 
     A range is to be widened if the best tenth (ten trials or more were completed) has its median
     within a tenth of the range of an edge, and the best trial too.
     """
-    done = frame[frame["state"] == "COMPLETE"]
+    done = eligible_in(frame)
     if done.empty:
         return pd.DataFrame(), []
     ordered = done.loc[(sign * done["value"]).sort_values(ascending=False, kind="stable").index]
     top = ordered.head(min(max(3, math.ceil(len(ordered) / 10)), math.ceil(len(ordered) / 2)))
+    if view.meta.several:
+        numbers = [trial.number for trial in view.front()]
+        top = done.set_index("number", drop=False).loc[numbers]
+        ordered = top
     space = view.meta.space
     default = space.default()
     rows, warnings = [], []
@@ -175,9 +207,13 @@ def good_region(view: StudyView, frame: pd.DataFrame, sign: int) -> tuple[pd.Dat
                 "range": range_text(parameter),
                 "default": default.get(name, "-"),
                 "best of the search": "-" if _missing(best) else best,
-                f"the best {len(top)} of {len(done)}": _good(parameter, values.tolist()),
+                f"the {'front' if view.meta.several else 'best'} {len(top)} of {len(done)}": _good(
+                    parameter, values.tolist()
+                ),
             }
         )
+        if view.meta.several:  # a front reaches as far as there is anything to trade
+            continue
         if len(done) >= _LEAST_FOR_REGION and not _missing(best):
             warnings += _edge_warnings(name, parameter, values.tolist(), best)
     return pd.DataFrame(rows), warnings

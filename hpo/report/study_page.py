@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import shlex
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from hpo.outcome.artifact import explain, interval_text, mean_text
+from hpo.outcome.artifact import explain, interval_text, mean_text, others
 from hpo.parameter_forms import format_params
 from hpo.report import parameter_plots
 from hpo.report import study_plots as plots
-from hpo.report.frame import spent
+from hpo.report.command import rerun_command
+from hpo.report.front_page import front_sections, more_importances
 from hpo.report.page import (
     MOST_IMAGE_BYTES,
     Page,
@@ -30,8 +30,6 @@ from hpo.storage.attempts import origin_of
 from hpo.storage.view import StudyView
 from hpo.storage.warm_start import started_from, started_text
 
-_RERUN_KEYS = ("pruner", "epochs", "seed", "precision", "accumulate", "max_concurrent")
-
 
 def study_page(report: StudyReport, refresh_s: int | None = None) -> Page:
     """The report as sections; those that have nothing to show are left out."""
@@ -39,6 +37,7 @@ def study_page(report: StudyReport, refresh_s: int | None = None) -> Page:
     candidates = [
         _asked(report),
         _outcome(report),
+        *front_sections(report),
         _history(report),
         _curves(report),
         *_parameters(report),
@@ -58,10 +57,17 @@ def _summary(report: StudyReport) -> list[str]:
     meta = report.view.meta
     counts = report.frame["state"].value_counts()
     states = ", ".join(f"{n} {str(state).lower()}" for state, n in counts.items()) or "none yet"
-    lines = [f"{meta.model} on {meta.data}, {meta.direction} {meta.metric}. Trials: {states}."]
+    lines = [f"{meta.model} on {meta.data}, {meta.goal}. Trials: {states}."]
     best = report.best
     if best is None:
-        lines.append("No trial has completed yet.")
+        none_keeps = f"No trial keeps {', '.join(map(str, meta.constraints))} yet."
+        lines.append("No trial has completed yet." if report.complete.empty else none_keeps)
+    elif meta.several:
+        values = ", ".join(f"{o.metric} {best[f'value_{o.metric}']:.5g}" for o in meta.objectives)
+        lines.append(
+            f"Pareto front: {len(report.front)} trials; nearest to having the best of each: trial "
+            f"{best['number']} with {values}."
+        )
     else:
         lines.append(f"Best of the search: trial {best['number']} with {best['value']:.5g}.")
     if report.artifact is not None:
@@ -76,7 +82,8 @@ def _asked(report: StudyReport) -> Section:
     rows = {
         "model": meta.model,
         "data": meta.data,
-        "objective": f"{meta.direction} {meta.metric}",
+        "objective": ", ".join(f"{one.direction} {one.metric}" for one in meta.objectives),
+        "constraints": ", ".join(map(str, meta.constraints)) or None,
         "epochs of a full trial": meta.epochs,
         "pruner": spec.get("pruner"),
         "trials": spec.get("n_trials") or spec.get("total_trials"),
@@ -100,7 +107,7 @@ def _outcome(report: StudyReport) -> Section | None:
     metric = artifact.metric
     n_test = int(artifact.info.get("n_test", 0))
     rows = []
-    for confirmed in artifact.confirmed:
+    for place, confirmed in enumerate(artifact.confirmed):
         chosen = confirmed is artifact.confirmed[0]
         which = "the default" if confirmed["trial"] is None else f"trial {confirmed['trial']}"
         test = artifact.test if chosen else artifact.default_test if confirmed["default"] else {}
@@ -111,6 +118,7 @@ def _outcome(report: StudyReport) -> Section | None:
                 + (" (default)" if confirmed["default"] and confirmed["trial"] is not None else ""),
                 "search": confirmed["searched"],
                 f"{len(confirmed['values'])} fresh seeds": mean_text(confirmed["values"]),
+                **dict(others(artifact, place)),
                 "test": interval_text(metric, test[metric], n_test) if metric in test else "-",
             }
         )
@@ -123,7 +131,7 @@ def _outcome(report: StudyReport) -> Section | None:
 
 
 def _history(report: StudyReport) -> Section | None:
-    if report.frame[["value", "last"]].isna().all().all():
+    if report.view.meta.several or report.frame[["value", "last"]].isna().all().all():
         return None
     best = report.best
     end = "" if best is None else f" The best is {best['value']:.5g} in trial {best['number']}."
@@ -149,7 +157,7 @@ def _curves(report: StudyReport) -> Section | None:
         return None
     n = int(report.frame["state"].isin(("COMPLETE", "PRUNED")).sum())
     lines = [f"{plots.MOST_CURVES} of {n} curves."] if n > plots.MOST_CURVES else []
-    alt = f"A line a trial: {report.view.meta.metric} by epoch. Crosses mark pruned trials."
+    alt = f"A line a trial: {report.view.meta.guide.metric} by epoch. Crosses mark pruned trials."
     return Section("Learning curves", lines, plots.curves(report), alt)
 
 
@@ -183,8 +191,11 @@ def _parameters(report: StudyReport) -> list[Section | None]:
             for row in table.head(3).to_dict("records")
         )
         alt = f"A bar a parameter. The most important: {ranked}."
-        figure = parameter_plots.importances(report)
-        found.append(Section("Which parameters matter", lines, figure, alt, table, folded=True))
+        figure = parameter_plots.importances(table)
+        several = report.view.meta.several
+        title = f"Which parameters matter{f' for {report.view.meta.metric}' * several}"
+        found.append(Section(title, lines, figure, alt, table, folded=True))
+        found += more_importances(report) if several else []
     alt = "A line a completed trial through its parameters, coloured by its value."
     found.append(Section("Parallel coordinates", (), parameter_plots.parallel(report), alt))
     for name in searched[:2]:
@@ -273,8 +284,8 @@ def _samples(report: StudyReport) -> Section | None:
 
 
 def _best_trials(report: StudyReport) -> Section | None:
-    done = report.complete
-    if done.empty:
+    done = report.eligible
+    if done.empty or report.view.meta.several:  # the front has been shown
         return None
     order = (report.sign * done["value"]).sort_values(ascending=False, kind="stable").index
     parameters = (f"param_{name}" for name in report.view.meta.space.names)
@@ -306,30 +317,6 @@ def _versions(report: StudyReport) -> list[str]:
     return lines
 
 
-def rerun_command(report: StudyReport) -> str:
-    """The command that makes this study."""
-    meta, spec = report.view.meta, report.spec
-    parts: list[Any] = ["hpo", "run", "--model", meta.model, "--data", meta.data]
-    if meta.data == "own":
-        parts = parts[:4]
-    parts += [
-        "--sampler",
-        meta.settings.get("sampler", "tpe"),
-        "--n-trials",
-        len(spent(report.frame)),
-    ]
-    for key in _RERUN_KEYS:
-        value = spec.get(key, getattr(meta, key, None))
-        if value is not None:
-            parts += [f"--{key.replace('_', '-')}", value]
-    for name, text in (spec.get("set") or {}).items():
-        parts += ["--set", f"{name}={text}"]
-    for entry in started_from(report.view.study.user_attrs):
-        parts += ["--warm-start", entry["study"]]
-    parts += ["--name", report.view.name]
-    return shlex.join(str(part) for part in parts)
-
-
 def facts_of(report: StudyReport) -> dict[str, Any]:
     """The report as plain data; `-f json` prints exactly this."""
     best, artifact = report.best, report.artifact
@@ -344,9 +331,11 @@ def facts_of(report: StudyReport) -> dict[str, Any]:
         "sampler_choices": report.view.attr(CHOICES) or [],
         "trials": report.frame["state"].value_counts().to_dict(),
         "started_from": started_from(report.view.study.user_attrs),
-        "best": None
-        if best is None
-        else {"trial": int(best["number"]), "value": float(best["value"])},
+        "best": None if best is None else _facts_of_row(report, best),
+        "objectives": [{"metric": o.metric, "direction": o.direction} for o in meta.objectives],
+        "constraints": [str(one) for one in meta.constraints],
+        "infeasible": len(report.complete) - len(report.eligible),
+        "front": [_facts_of_row(report, row) for _, row in report.front.iterrows()],
         "chosen": None
         if artifact is None
         else {"trial": artifact.trial, "params": artifact.params},
@@ -361,6 +350,14 @@ def facts_of(report: StudyReport) -> dict[str, Any]:
         "failures": failures(report.frame).to_dict("records"),
         "command": rerun_command(report),
     }
+
+
+def _facts_of_row(report: StudyReport, row: pd.Series) -> dict[str, Any]:
+    found: dict[str, Any] = {"trial": int(row["number"]), "value": float(row["value"])}
+    objectives = report.view.meta.objectives
+    if len(objectives) > 1:
+        found["values"] = {o.metric: float(row[f"value_{o.metric}"]) for o in objectives}
+    return found
 
 
 def write_study(view: StudyView, path: Path, refresh_s: int | None = None) -> None:

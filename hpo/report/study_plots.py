@@ -112,8 +112,10 @@ def history(report: StudyReport) -> go.Figure:
     """Value by trial number, and the best so far."""
     metric, frame = report.view.meta.metric, report.frame
     drawn = figure("trial", metric)
+    broken = report.complete[~report.complete["number"].isin(report.eligible["number"])]
     for state, place in (("COMPLETE", 0), ("PRUNED", 1)):
-        own = thinned(frame[frame["state"] == state], report)
+        own = report.eligible if state == "COMPLETE" else frame[frame["state"] == state]
+        own = thinned(own, report)
         if own.empty:
             continue
         drawn.add_scattergl(
@@ -129,8 +131,18 @@ def history(report: StudyReport) -> go.Figure:
             },
             hovertemplate="trial %{x}: %{y:.5g}",
         )
+    if len(broken):
+        drawn.add_scattergl(
+            x=broken["number"].tail(MOST_POINTS),
+            y=broken["value"].tail(MOST_POINTS),
+            mode="markers",
+            name="infeasible",
+            marker={"color": "#808890", "symbol": "x", "size": 6},
+            hovertemplate="trial %{x}: %{y:.5g}, infeasible",
+        )
     failed = frame[frame["state"] == "FAIL"].head(MOST_POINTS)
-    curve = report.sign * best_so_far(report.sign * frame["value"].to_numpy(dtype=float))
+    counting = frame["value"].where(~frame["number"].isin(broken["number"]))
+    curve = report.sign * best_so_far(report.sign * counting.to_numpy(dtype=float))
     changed = np.flatnonzero(np.diff(curve, prepend=math.nan) != 0)
     known: list[int] = [int(i) for i in changed if not math.isnan(curve[i])]
     if known:
@@ -172,7 +184,7 @@ def robust_range(frame: pd.DataFrame) -> list[float] | None:
 
 def curves(report: StudyReport) -> go.Figure:
     """Value by epoch; pruned trials end in a cross."""
-    drawn = figure("epoch", report.view.meta.metric)
+    drawn = figure("epoch", report.view.meta.guide.metric)
     frame = report.frame
     ended = frame[frame["state"].isin(("COMPLETE", "PRUNED"))]
     shown = set(thinned(ended, report, MOST_CURVES)["number"])
@@ -216,11 +228,12 @@ def curves(report: StudyReport) -> go.Figure:
             x=steps,
             y=[curve[step] for step in steps],
             mode="lines+markers",
-            name=f"best, trial {best['number']}",
+            name=f"{'chosen' if report.view.meta.several else 'best'}, trial {best['number']}",
             line={"color": COLORS[2], "width": 3},
         )
     drawn.update_xaxes(dtick=1 if report.view.meta.epochs <= 15 else None)
-    drawn.update_yaxes(range=robust_range(frame))
+    same = report.view.meta.guide.metric == report.view.meta.metric
+    drawn.update_yaxes(range=robust_range(frame if same else frame.assign(value=math.nan)))
     return drawn
 
 

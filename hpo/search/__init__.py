@@ -6,6 +6,6 @@ Importing this package imports neither Optuna nor scipy, skopt or torch; making 
 from __future__ import annotations
 
 from hpo.search.pruners import PRUNERS, make_pruner
-from hpo.search.samplers import SAMPLERS, make_sampler
+from hpo.search.samplers import OBJECTIVES, ONE_OBJECTIVE, SAMPLERS, make_sampler
 
-__all__ = ["PRUNERS", "SAMPLERS", "make_pruner", "make_sampler"]
+__all__ = ["OBJECTIVES", "ONE_OBJECTIVE", "PRUNERS", "SAMPLERS", "make_pruner", "make_sampler"]

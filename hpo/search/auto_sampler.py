@@ -2,7 +2,7 @@
 
 The choice rests on the runs of `benchmarks/search_quality.py`: up to 100 trials neither `tpe` nor
 `cmaes`, `qmc` or `random` is certainly better than `gp` on any kind of space, and `gp` is certainly
-better than `tpe` in the first 60 trials of mixed and tabular ones.  Against it speaks its price, 40
+better than `tpe` in the first 60 trials of mixed and tabular ones.  Against it speaks its price, 16
 ms of a core a proposal in a study of 100 trials and more in a longer one, and that it learns from
 250 trials at most.
 """

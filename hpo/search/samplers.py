@@ -96,12 +96,13 @@ def _tpe(
 
 def _gp(start: Start, *, n_startup_trials: int | None = None) -> SpaceSampler:
     """our own Gaussian process: few, costly trials; conditions, running and pruned trials too"""
-    from hpo.search.gp_sampler import N_STARTUP, GPSampler
+    from hpo.search.gp_sampler import N_STARTUP
+    from hpo.search.scalar import ScalarGPSampler
 
     # No matter the budget: its model is of use sooner than others' are.
     start = replace(start, n_startup=N_STARTUP)
     n_startup = start.startup("n_startup_trials", n_startup_trials)
-    return GPSampler(start.space, seed=start.run_seed, n_startup_trials=n_startup)
+    return ScalarGPSampler(start.space, seed=start.run_seed, n_startup_trials=n_startup)
 
 
 def _optuna_gp(
@@ -165,6 +166,20 @@ def _cmaes(
     return SpaceSampler(start.space, inner, seed=start.run_seed)
 
 
+def _nsgaii(start: Start, *, population_size: int | None = None) -> SpaceSampler:
+    """genetic algorithm for several objectives and many trials; conditions at random"""
+    from optuna.samplers import NSGAIISampler
+
+    from hpo.search.space_sampler import SpaceSampler
+
+    # Optuna's 50 would be a whole study of random trials: five generations at least.
+    size = 50 if start.n_trials is None else min(50, max(8, start.n_trials // 5))
+    if population_size is not None:
+        size = at_least(2, "population_size", population_size)
+    inner = NSGAIISampler(seed=start.run_seed, population_size=size)
+    return SpaceSampler(start.space, inner, seed=start.run_seed)
+
+
 def _qmc(start: Start, *, qmc_type: str = "sobol") -> SpaceSampler:
     """scrambled Sobol or Halton points: random, but evenly spread"""
     from optuna.exceptions import ExperimentalWarning
@@ -194,8 +209,26 @@ SAMPLERS: dict[str, Callable[..., SpaceSampler]] = {
     "skopt": _skopt,
     "cmaes": _cmaes,
     "qmc": _qmc,
+    "nsgaii": _nsgaii,
 }
 """Name -> factory.  A factory's docstring describes it in one line, its keywords are options."""
+_SORTED = "any number; what breaks a constraint ranks behind the rest, by how much"
+_BLIND = "any number; looks at neither"
+OBJECTIVES = {
+    "auto": "as the sampler that it chooses",
+    "grid": _BLIND,
+    "random": _BLIND,
+    "tpe": _SORTED,
+    "gp": "any number, by random weights (ParEGO); what breaks a constraint is worse than the rest",
+    "optuna-gp": "any number, by hypervolume, slowly; the chance to keep constraints is modelled",
+    "skopt": "one, without constraints",
+    "cmaes": "one, without constraints",
+    "qmc": _BLIND,
+    "nsgaii": _SORTED,
+}
+"""What each sampler does with objectives and constraints."""
+ONE_OBJECTIVE = tuple(name for name, text in OBJECTIVES.items() if text.startswith("one"))
+"""Samplers that look at one objective, and at no constraint."""
 
 
 def make_sampler(

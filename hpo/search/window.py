@@ -46,6 +46,8 @@ class Window:
         Args:
             trials: all of the study, by number.
         """
+        if len(study.directions) > 1:
+            return study  # what is best is a front, which grows
         known = self._of.get(study.study_name)
         if known is None:
             known = self._of[study.study_name] = _Known(study, self.n_best, self.n_recent)
@@ -83,7 +85,10 @@ class _Known:
         self.n_seen = len(trials)
 
     def _rank(self, trial: FrozenTrial) -> tuple[float, float, float]:
-        """As TPE orders them: COMPLETE by value, then PRUNED by how far they got."""
+        """As TPE orders them: COMPLETE by value, then PRUNED by how far they got, then those that
+        break a constraint by how much."""
+        if (broken := sum(by for by in trial.constraints.values() if by > 0)) > 0:
+            return 2.0, broken, 0.0
         if trial.state == TrialState.COMPLETE:
             return 0.0, self.sign * (trial.value or 0.0), 0.0
         if trial.last_step is None:

@@ -6,7 +6,7 @@ A study of 10,000 trials takes Optuna seconds to load, and this some millisecond
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,12 @@ class Totals:
 
     Attributes:
         n_trials: by state, only states that occur.
-        lowest, highest: of the first objective over COMPLETE trials; None if there are none.
+        ranges: by objective the lowest and the highest value of COMPLETE trials; without them none.
     """
 
     n_trials: dict[str, int]
     started: datetime | None = None
-    lowest: float | None = None
-    highest: float | None = None
+    ranges: dict[int, tuple[float, float]] = field(default_factory=dict)
 
 
 def totals(storage: BaseStorage, study_id: int | None = None) -> dict[int, Totals]:
@@ -43,10 +42,15 @@ def totals(storage: BaseStorage, study_id: int | None = None) -> dict[int, Total
         trials.c.study_id, trials.c.state, func.count(), func.min(trials.c.datetime_start)
     ).group_by(trials.c.study_id, trials.c.state)
     ranges = (
-        select(trials.c.study_id, func.min(values.c.value), func.max(values.c.value))
+        select(
+            trials.c.study_id,
+            values.c.objective,
+            func.min(values.c.value),
+            func.max(values.c.value),
+        )
         .join(values, values.c.trial_id == trials.c.trial_id)
-        .where(trials.c.state == "COMPLETE", values.c.objective == 0)
-        .group_by(trials.c.study_id)
+        .where(trials.c.state == "COMPLETE")
+        .group_by(trials.c.study_id, values.c.objective)
     )
     if study_id is not None:
         counts = counts.where(trials.c.study_id == study_id)
@@ -57,9 +61,9 @@ def totals(storage: BaseStorage, study_id: int | None = None) -> dict[int, Total
             of_study = found.setdefault(study, Totals({}))
             of_study.n_trials[state.name] = n
             of_study.started = min(filter(None, (of_study.started, started)), default=None)
-        for study, lowest, highest in connection.execute(ranges):
+        for study, objective, lowest, highest in connection.execute(ranges):
             if study in found:
-                found[study].lowest, found[study].highest = lowest, highest
+                found[study].ranges[objective] = (lowest, highest)
     for of_study in found.values():
         of_study.started = local(of_study.started)
     return found

@@ -27,20 +27,22 @@ def ensure_study(
     import optuna
 
     patience = patience or Patience()
+    directions = [one.direction for one in meta.objectives]
     with exclusive(engine_of(storage), "new studies"):
         study = patience(
             lambda: optuna.create_study(
-                storage=storage, study_name=name, direction=meta.direction, load_if_exists=True
+                storage=storage, study_name=name, directions=directions, load_if_exists=True
             )
         )
         if META not in study.user_attrs and not study.get_trials(deepcopy=False):
-            if study.direction.name.lower() != meta.direction:
+            before = [direction.name.lower() for direction in study.directions]
+            if before != directions:
                 raise SpecError(
-                    f"study {name!r}: direction was {study.direction.name.lower()!r}, "
-                    f"is {meta.direction!r}: give --name another"
+                    f"study {name!r}: direction was {', '.join(before)!r}, "
+                    f"is {', '.join(directions)!r}: give --name another"
                 )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # experimental, and only a label for the dashboard
-                patience(lambda: study.set_metric_names([meta.metric]))
+                patience(lambda: study.set_metric_names([one.metric for one in meta.objectives]))
             patience(lambda: study.set_user_attr(META, meta.to_json()))
     return study._study_id

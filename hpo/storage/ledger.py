@@ -6,9 +6,8 @@ paused and promoted.  It knows neither Ray nor torch, so that other executors ca
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +26,9 @@ from hpo.storage.attempts import (
     origin_of,
 )
 from hpo.storage.creation import ensure_study
+from hpo.storage.finite import finite
 from hpo.storage.lock import engine_of, exclusive
+from hpo.storage.measured import broken_by, end_problem, is_feasible, value_problem, values_of
 from hpo.storage.meta import META, StudyMeta, meta_of
 from hpo.storage.retry import Patience
 from hpo.storage.view import StudyView
@@ -173,7 +174,7 @@ class Ledger(StudyView):
         space = self.meta.space
         run = self.lease.run if self.lease else ""
         mark = {**origin, "driver": run, "ask": self._n_asked + 1}
-        draft = self._sight.draft({ORIGIN: _finite(mark)})
+        draft = self._sight.draft({ORIGIN: finite(mark)})
         if params is not None:
             draft.params = dict(params)
             distributions = space.distributions()
@@ -226,7 +227,8 @@ class Ledger(StudyView):
         return any(key(trial.params) == key(params) for trial in trials)
 
     def report(self, number: int, step: int, value: Any, *, prune: bool = True) -> bool:
-        """Stores an epoch's value.
+        """Stores an epoch's value of the study's guiding metric, which is its objective's if it
+        has one.
 
         Args:
             step: epochs done, from 1.
@@ -238,7 +240,7 @@ class Ledger(StudyView):
         """
         from optuna.exceptions import UpdateFinishedTrialError
 
-        problem = self.value_problem(value)
+        problem = value_problem(self.meta.guide.metric, value)
         if problem:
             raise TrialError(f"{problem} in epoch {step}")
         trial = self._running.get(number)
@@ -259,21 +261,15 @@ class Ledger(StudyView):
         pruner = self.study.pruner
         if isinstance(pruner, NopPruner):
             return False
-        trials = reversed(self._sight.look())
-        return pruner.prune(self._sight, next(t for t in trials if t._trial_id == trial_id))
+        trials = self._sight.look()
+        trial = next(t for t in reversed(trials) if t._trial_id == trial_id)
+        if self.meta.constraints:
+            self._sight.show(self._measures(trials))
+        return pruner.prune(self._sight, trial)
 
-    def value_problem(self, value: Any) -> str | None:
-        """Why this cannot be the study's metric, or None."""
-        metric = self.meta.metric
-        if value is None:
-            return f"no metric {metric!r}"
-        try:
-            number = None if isinstance(value, str | bool) else float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = None
-        if number is None:
-            return f"{metric} is {str(value)[:60]!r}, not a number"
-        return None if math.isfinite(number) else f"diverged: {metric} is {number}"
+    def _measures(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """What the pruner compares with: what may not win is no measure for what may."""
+        return [t for t in trials if is_feasible(t)] if self.meta.constraints else trials
 
     def complete(
         self,
@@ -283,23 +279,38 @@ class Ledger(StudyView):
         *,
         last: tuple[int, Any] | None = None,
     ) -> bool:
-        """Ends a trial with its value; FAIL if that is no finite number.
+        """Ends a trial with its value, where that is all the study asks for; else as `conclude`."""
+        return self.conclude(number, {self.meta.metric: value}, attrs, last=last)
+
+    def conclude(
+        self,
+        number: int,
+        metrics: Mapping[str, Any],
+        attrs: Mapping[str, Any] | None = None,
+        *,
+        last: tuple[int, Any] | None = None,
+    ) -> bool:
+        """Ends a trial with its metrics; FAIL if one that the study asks for is no finite number.
 
         Args:
             last: step and value of the last report, if that is still to be stored.
         Returns:
             False if the trial had ended before: nothing is counted twice.
         """
-        problem = self.value_problem(value)
-        if last is not None and (of_last := self.value_problem(last[1])):
+        meta = self.meta
+        problem = end_problem(meta, metrics)
+        if last is not None and (of_last := value_problem(meta.guide.metric, last[1])):
             problem = f"{of_last} in epoch {last[0]}"
         if problem:
             return self.fail(number, problem, None, attrs)
-        return self._end(number, "COMPLETE", float(value), attrs, last)
+        end = values_of(meta, metrics), broken_by(meta, metrics)
+        return self._end(number, "COMPLETE", end[0], attrs, last, end[1])
 
     def prune(self, number: int, attrs: Mapping[str, Any] | None = None) -> bool:
         """Ends a trial as PRUNED, with its last value."""
-        return self._end(number, "PRUNED", None, attrs)
+        trial = self._running.get(number)
+        metrics = (attrs or (trial.user_attrs if trial else {})).get("metrics") or {}
+        return self._end(number, "PRUNED", None, attrs, None, broken_by(self.meta, metrics))
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -313,7 +324,8 @@ class Ledger(StudyView):
             attrs: what it is to have should nothing more come of it.
         """
         for key, item in {**attrs, PAUSED: epoch}.items():
-            self._set_user_attr(number, key, _finite(item))
+            self._set_user_attr(number, key, finite(item))
+        self._running[number].user_attrs.update(attrs)
         self._paused.add(number)
 
     def promote(self) -> int | None:
@@ -321,7 +333,9 @@ class Ledger(StudyView):
         if not self._paused:
             return None
         pruner: Any = self.study.pruner
-        number: int | None = pruner.promotable(self.study, self.trials(), self._paused)
+        number: int | None = pruner.promotable(
+            self.study, self._measures(self.trials()), self._paused
+        )
         if number is not None:
             self._paused.remove(number)
             self._set_user_attr(number, PAUSED, None)
@@ -336,7 +350,8 @@ class Ledger(StudyView):
         if not self._paused:
             return []
         pruner: Any = self.study.pruner
-        found = pruner.hopeless(self.study, self.trials(), self._paused, n_to_come)
+        measures = self._measures(self.trials())
+        found = pruner.hopeless(self.study, measures, self._paused, n_to_come)
         return [int(number) for number in found]
 
     def fail(
@@ -358,9 +373,10 @@ class Ledger(StudyView):
         self,
         number: int,
         state: str,
-        value: float | None,
+        values: list[float] | None,
         attrs: Mapping[str, Any] | None,
         last: tuple[int, Any] | None = None,
+        broken: Sequence[float] = (),
     ) -> bool:
         from optuna.trial import TrialState
 
@@ -371,8 +387,7 @@ class Ledger(StudyView):
         if trial is None:
             return False
         last = None if last is None else (last[0], float(last[1]))
-        end = End(TrialState[state], value, _finite(attrs or {}), last)
-        values = None if value is None else [value]
+        end = End(TrialState[state], values, finite(attrs or {}), last, broken)
         self.study.sampler.after_trial(self._sight, trial, end.state, values)
         return self._end_row(trial._trial_id, end)
 
@@ -448,15 +463,4 @@ class Ledger(StudyView):
 
     def set_attr(self, key: str, value: Any) -> None:
         """Stores a study attribute, JSON-able."""
-        self.patience(lambda: self.study.set_user_attr(key, _finite(value)))
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinity as text: PostgreSQL's JSON and strict readers refuse them."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+        self.patience(lambda: self.study.set_user_attr(key, finite(value)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from hpo.errors import SpecError
+from hpo.model import Objective
+from hpo.objectives import Constraint, guide_of
 from hpo.space import Space
 from hpo.space_change import changes
 
@@ -23,6 +25,12 @@ class StudyMeta:
 
     `seed` and `settings` (sampler, precision, ...) may change from run to run, the rest may not;
     neither may `settings["fixed"]`, the parameters taken out of the space.
+
+    Attributes:
+        metric, direction: the first objective's.
+        more: further objectives.
+        constraints: what a trial has to keep to count.
+        own: the model's own objective, if it is none of the study's.
     """
 
     model: str
@@ -33,20 +41,60 @@ class StudyMeta:
     epochs: int
     seed: int
     settings: dict[str, Any] = field(default_factory=dict)
+    more: tuple[Objective, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    own: Objective | None = None
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All of them, in the order of a trial's values."""
+        return (Objective(self.metric, self.direction), *self.more)
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one objective, and so a front instead of a best trial."""
+        return bool(self.more)
+
+    @property
+    def guide(self) -> Objective:
+        """What is known at every epoch: curves and the pruner are of this metric."""
+        first = self.objectives[0]
+        return guide_of(self.objectives, self.own or first)
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Every metric that a trial's end has to give: of objectives, then of constraints."""
+        names = [one.metric for one in self.objectives] + [one.metric for one in self.constraints]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def goal(self) -> str:
+        """`maximize accuracy, minimize params; latency_ms<=2`."""
+        goals = ", ".join(f"{one.direction} {one.metric}" for one in self.objectives)
+        return "; ".join([goals, *map(str, self.constraints)])
 
     @property
     def sign(self) -> int:
-        """1 if the metric is maximised, else -1."""
+        """1 if the first objective is maximised, else -1."""
         return 1 if self.direction == "maximize" else -1
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
-        return {**asdict(replace(self, space=Space())), "space": self.space.to_json()}
+        plain = {**asdict(replace(self, space=Space())), "space": self.space.to_json()}
+        # As it always was, where there is one objective and nothing to keep to.
+        return {k: v for k, v in plain.items() if v or k not in ("more", "constraints", "own")}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StudyMeta:
         """The inverse of `to_json`."""
-        return cls(**{**data, "space": Space.from_json(data["space"])})
+        own = data.get("own")
+        parts = {
+            "space": Space.from_json(data["space"]),
+            "more": tuple(Objective(**one) for one in data.get("more", ())),
+            "constraints": tuple(Constraint(**one) for one in data.get("constraints", ())),
+            "own": Objective(**own) if own else None,
+        }
+        return cls(**{**data, **parts})
 
     def problems_from(self, old: StudyMeta, name: str) -> list[str]:
         """Why this can't continue the study `name` that was begun as `old`; a line each."""
@@ -54,8 +102,7 @@ class StudyMeta:
             f"{what} was {before!r}, is {after!r}"
             for what, before, after in (
                 ("model", old.model, self.model),
-                ("metric", old.metric, self.metric),
-                ("direction", old.direction, self.direction),
+                *_goals(old, self),
                 ("data", old.data, self.data),
                 ("epochs", old.epochs, self.epochs),
                 ("fixed parameters", old.settings.get("fixed"), self.settings.get("fixed")),
@@ -64,6 +111,23 @@ class StudyMeta:
         ]
         lines += [f"space: {line}" for line in changes(old.space, self.space)[0]]
         return [f"study {name!r}: {line}: give --name another" for line in lines]
+
+
+def _goals(old: StudyMeta, new: StudyMeta) -> list[tuple[str, Any, Any]]:
+    """What two studies search by."""
+    pairs = [("constraints", _listed(old.constraints), _listed(new.constraints))]
+    if old.several or new.several:
+        goals = [_listed(f"{o.metric}:{o.direction}" for o in m.objectives) for m in (old, new)]
+        return [("objectives", goals[0], goals[1]), *pairs]
+    return [
+        ("metric", old.metric, new.metric),
+        ("direction", old.direction, new.direction),
+        *pairs,
+    ]
+
+
+def _listed(items: Iterable[Any]) -> str:
+    return ", ".join(map(str, items)) or "none"
 
 
 def meta_of(study: Study) -> StudyMeta:

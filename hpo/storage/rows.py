@@ -7,7 +7,7 @@ begins whole or not at all, and so does its end.  The rows are those that Optuna
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,8 @@ from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine, func, insert, select, update
+
+from hpo.storage.measured import CONSTRAINTS
 
 _STUDIES: Any = models.StudyModel.__table__
 _TRIALS: Any = models.TrialModel.__table__
@@ -33,22 +35,24 @@ class End:
     """How a trial ends.
 
     Attributes:
-        value: finite; None: a PRUNED trial's last intermediate value, if it has any.
+        values: finite, by objective; None: a PRUNED trial's last intermediate value, if it has any.
         attrs: user attributes, JSON-able.
         last: step and finite value of a report that comes with the end.
+        broken: by how much it breaks each of the study's constraints, if that is known.
     """
 
     state: TrialState
-    value: float | None
+    values: Sequence[float] | None
     attrs: Mapping[str, Any]
     last: tuple[int, float] | None = None
+    broken: Sequence[float] = ()
 
     def is_of(self, trial: FrozenTrial) -> bool:
         """Whether the trial has ended in this very way."""
         attrs = json.loads(json.dumps(dict(self.attrs)))
         return (
             trial.state == self.state
-            and (self.value is None or trial.value == self.value)
+            and (self.values is None or trial.values == list(self.values))
             and attrs == {key: trial.user_attrs.get(key) for key in attrs}
         )
 
@@ -113,13 +117,18 @@ def end_trial(engine: Engine, trial_id: int, end: End) -> bool:
             return False
         if end.last is not None:
             _report(connection, trial_id, *end.last)
-        value = end.value
-        if value is None and end.state == TrialState.PRUNED:
-            value = _last_value(connection, trial_id)
-        if value is not None:
-            of_trial = {"trial_id": trial_id, "objective": 0}
-            insert_rows(connection, _VALUES, [{**of_trial, "value": value, "value_type": _FINITE}])
+        values = end.values
+        if values is None and end.state == TrialState.PRUNED:
+            values = _last_value(connection, trial_id)
+        rows = [
+            {"trial_id": trial_id, "objective": i, "value": value, "value_type": _FINITE}
+            for i, value in enumerate(values or ())
+        ]
+        insert_rows(connection, _VALUES, rows)
         _set_attributes(connection, trial_id, end.attrs)
+        if end.broken:
+            broken = {CONSTRAINTS: list(end.broken)}
+            insert_rows(connection, _SYSTEM_ATTRS, attribute_rows({"trial_id": trial_id}, broken))
     return True
 
 
@@ -130,12 +139,12 @@ def _report(connection: Connection, trial_id: int, step: int, value: float) -> N
         insert_rows(connection, _STEPS, [{**row, "intermediate_value_type": _FINITE_STEP}])
 
 
-def _last_value(connection: Connection, trial_id: int) -> float | None:
+def _last_value(connection: Connection, trial_id: int) -> list[float] | None:
     steps = select(_STEPS.c.intermediate_value).where(_STEPS.c.trial_id == trial_id)
     found: float | None = connection.execute(
         steps.order_by(_STEPS.c.step.desc()).limit(1)
     ).scalar_one_or_none()
-    return found
+    return None if found is None else [found]
 
 
 def _set_attributes(connection: Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:

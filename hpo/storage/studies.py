@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpo.storage.aggregates import Totals, totals
 from hpo.storage.ledger import Ledger
+from hpo.storage.measured import is_feasible
 from hpo.storage.meta import META
 
 if TYPE_CHECKING:
@@ -16,13 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StudySummary:
-    """A study in one line of a list."""
+    """A study in one line of a list.
+
+    Attributes:
+        direction: of each objective, with commas between.
+        best: of several objectives the best of each, whichever trial has it.
+    """
 
     name: str
     model: str
     direction: str
     n_trials: dict[str, int]
-    best: float | None
+    best: float | list[float] | None
     started: datetime | None
 
 
@@ -32,20 +38,33 @@ def list_studies(storage: BaseStorage) -> list[StudySummary]:
     found = []
     for study in storage.get_all_studies():
         known = by_study.get(study._study_id, Totals({}))
-        one = len(study.directions) == 1
-        maximize = study.directions[0].name == "MAXIMIZE"
         meta = study.user_attrs.get(META)
         found.append(
             StudySummary(
                 name=study.study_name,
                 model=str(meta.get("model", "-")) if isinstance(meta, dict) else "-",
-                direction=study.directions[0].name.lower(),
+                direction=", ".join(d.name.lower() for d in study.directions),
                 n_trials=known.n_trials,
-                best=(known.highest if maximize else known.lowest) if one else None,
+                best=_best(storage, study, known),
                 started=known.started,
             )
         )
     return sorted(found, key=lambda s: s.name)
+
+
+def _best(storage: BaseStorage, study: Any, known: Totals) -> float | list[float] | None:
+    meta = study.user_attrs.get(META)
+    if isinstance(meta, dict) and meta.get("constraints"):  # SQL cannot tell who keeps them
+        trials = storage.get_all_trials(study._study_id, deepcopy=False)
+        kept = [t.values for t in trials if t.state.name == "COMPLETE" and is_feasible(t)]
+        ranges = [(min(values), max(values)) for values in zip(*kept, strict=True)]
+    else:
+        ranges = [known.ranges[i] for i in sorted(known.ranges)]
+    best = [
+        high if direction.name == "MAXIMIZE" else low
+        for (low, high), direction in zip(ranges, study.directions, strict=False)
+    ]
+    return best if len(best) > 1 else best[0] if best else None
 
 
 def delete_study(storage: BaseStorage, name: str) -> None:

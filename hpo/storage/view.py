@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from hpo.errors import SpecError
+from hpo.pareto import distances, front_of
 from hpo.storage.aggregates import attribute_of_failed, by_state, by_value, n_paused
 from hpo.storage.attempts import REASON
 from hpo.storage.lease import Driver, current_drivers
+from hpo.storage.measured import is_feasible
 from hpo.storage.meta import StudyMeta, meta_of
 from hpo.storage.retry import Patience
 
@@ -84,7 +89,16 @@ class StudyView:
         return attribute_of_failed(self.storage, self.study._study_id, REASON)
 
     def top(self, k: int) -> list[FrozenTrial]:
-        """The k best COMPLETE trials of distinct configurations, the best first."""
+        """The k best COMPLETE trials of distinct configurations, the best first.
+
+        None of them breaks a constraint.  With several objectives it is the Pareto front, from
+        the trial nearest to having the best of each.
+        """
+        if self.meta.several:
+            return self.front()[:k]
+        if self.meta.constraints:
+            sign = self.meta.sign
+            return self._distinct(sorted(self._feasible(), key=lambda t: -sign * t.values[0]))[:k]
         descending = self.meta.direction == "maximize"
         study_id = self.study._study_id
         distinct: dict[str, FrozenTrial] = {}
@@ -97,8 +111,40 @@ class StudyView:
                 break
         return list(distinct.values())
 
+    def front(self) -> list[FrozenTrial]:
+        """The Pareto front: COMPLETE trials of distinct configurations that no other one is as
+        good as in every objective and better in one, the nearest to the ideal point first."""
+        trials = self._feasible()
+        if not trials:
+            return []
+        signs = [one.sign for one in self.meta.objectives]
+        values = np.array([trial.values for trial in trials])
+        found = [
+            trial for trial, is_on in zip(trials, front_of(values, signs), strict=True) if is_on
+        ]
+        found = self._distinct(found)
+        far = distances(np.array([trial.values for trial in found]), signs)
+        return [found[i] for i in np.argsort(far, kind="stable")]
+
+    def _feasible(self) -> list[FrozenTrial]:
+        """COMPLETE trials that keep the constraints, by number."""
+        return [t for t in self.trials() if t.state.name == "COMPLETE" and is_feasible(t)]
+
+    def _distinct(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+        """The first trial of each configuration."""
+        found: dict[str, FrozenTrial] = {}
+        for trial in trials:
+            found.setdefault(self.meta.space.key(trial.params), trial)
+        return list(found.values())
+
+    def n_infeasible(self) -> int:
+        """How many COMPLETE trials break a constraint."""
+        if not self.meta.constraints:
+            return 0
+        return sum(t.state.name == "COMPLETE" and not is_feasible(t) for t in self.trials())
+
     def best(self) -> FrozenTrial | None:
-        """The best COMPLETE trial, or None."""
+        """The first of `top`, or None."""
         found = self.top(1)
         return found[0] if found else None
 

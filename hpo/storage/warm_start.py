@@ -117,6 +117,8 @@ def _source(storage: BaseStorage, one: str, name: str, meta: StudyMeta) -> Sourc
         )
         if theirs != ours
     ]
+    if old.several:
+        differs.append(f"warm_start: {one!r} has several objectives: name one that has one")
     if differs:
         return differs[:1]
     fixed = old.settings.get("fixed") or {}

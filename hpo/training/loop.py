@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from hpo.errors import TrialError
 from hpo.model import Data, Metrics, Model, Params, Split
 from hpo.training import seeds
+from hpo.training.figures import latency_ms
 from hpo.training.optimization import Schedule, make_optimizer
 from hpo.training.precision import Precision
 from hpo.training.ranks import Ranks
@@ -285,6 +286,13 @@ class Training:
         net = self.evaluated.eval()
         with torch.no_grad():
             return dict(self.model.show(net, self._place(split), self.params, self.info))
+
+    def latency_ms(self) -> float:
+        """Median milliseconds of one row's way through the network, on its device."""
+        net = self.evaluated.eval()
+        row = self._layout(tuple(column[:1] for column in self.train_split))
+        with torch.no_grad(), self.precision.autocast():
+            return latency_ms(lambda: self.model.infer(net, row, self.params), self.settings.device)
 
     def _batches(self, split: Split) -> Iterator[Split]:
         for start in range(0, len(split[0]), self.settings.eval_batch_size):

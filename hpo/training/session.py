@@ -7,6 +7,7 @@ A worker sees `start`, `step` (one epoch) and `stop`; a class `Model` runs in th
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import platform
 import queue
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hpo.errors import SpecError, TrialError
-from hpo.model import FunctionModel, Metrics, Model, Params, Split
+from hpo.model import FunctionModel, Metrics, Model, Objective, Params, Split
+from hpo.objectives import FIGURES, figures_in
 from hpo.registry import ModelRef, load_data, load_model
 from hpo.training import checkpoint
 
@@ -42,6 +44,8 @@ class Job:
         checkpoint_s: seconds between two checkpoints, at least.
         checkpoint_at: epochs after which one is left in any case: the trial may be paused there.
         workers: that train it together.
+        guide: what its epochs are compared by, instead of the model's own objective.
+        wanted: metrics that its end has to give, those that the service takes included.
         stop_after: epochs after which a plain job leaves it as it is; None: at its end.
     """
 
@@ -56,6 +60,8 @@ class Job:
     checkpoint_s: float = 30.0
     checkpoint_at: tuple[int, ...] = ()
     workers: int = 1
+    guide: Objective | None = None
+    wanted: tuple[str, ...] = ()
     stop_after: int | None = None
 
 
@@ -86,7 +92,10 @@ class Session(Protocol):
         """Ends early and frees what is held."""
 
     def best(self) -> Metrics:
-        """The metrics of the best epoch, by the model's objective."""
+        """The metrics of the best epoch, by the model's objective, and `figures`."""
+
+    def figures(self) -> Metrics:
+        """What was wanted of the trained network itself: parameters, size, latency."""
 
     def test(self) -> Metrics:
         """Metrics on the test split; only after retraining."""
@@ -136,6 +145,9 @@ def start(job: Job, device: str | None = None) -> Session:
         TrialError: the network cannot be built with these parameters.
     """
     model = load_model(job.ref)
+    if job.guide is not None and job.guide != model.objective:
+        model = copy.copy(model)
+        model.objective = job.guide  # type: ignore[misc]
     device = device or pick_device()
     if isinstance(model, FunctionModel):
         return FunctionSession(model, job, device)
@@ -146,6 +158,7 @@ class ModelSession:
     """A class `Model` in the shared training loop."""
 
     def __init__(self, model: Model, job: Job, device: str) -> None:
+        from hpo.training.figures import sizes_of
         from hpo.training.loop import Training, TrainSettings
         from hpo.training.seeds import seed_all
 
@@ -164,6 +177,11 @@ class ModelSession:
         self.n_test = _n_rows(self.test_split)
         self.training = Training(model, dict(job.params), data, settings)
         self.history: list[Metrics] = []
+        self._wanted = job.wanted
+        sizes = sizes_of(self.training.net) if figures_in(job.wanted) else {}
+        self._sizes = {name: value for name, value in sizes.items() if name in job.wanted}
+        self._searches = job.purpose != "retrain"
+        self._figures: Metrics | None = None
         self._folder = Path(job.checkpoint) if job.checkpoint else None
         self._pause_s = job.checkpoint_s
         self._always_at = job.checkpoint_at
@@ -187,7 +205,8 @@ class ModelSession:
             self.history = list(state["history"])
 
     def step(self) -> Step:
-        metrics = self.training.run_epoch()
+        metrics = {**self._sizes, **self.training.run_epoch()}
+        self._check(metrics)
         self.history.append(metrics)
         waited = time.monotonic() - self._saved >= self._pause_s
         due = waited or len(self.history) in self._always_at
@@ -201,6 +220,12 @@ class ModelSession:
             self._saved = time.monotonic()
         return Step(metrics, self.training.finished)
 
+    def _check(self, metrics: Metrics) -> None:
+        """Raises TrialError if a wanted metric is none that the model reports at every epoch."""
+        missing = [n for n in self._wanted if n not in metrics and n not in FIGURES]
+        if missing and self._searches:
+            raise TrialError(f"no metric {missing[0]!r} among: {', '.join(metrics)}")
+
     @property
     def _leads(self) -> bool:
         return self.training.ranks.rank == 0
@@ -213,7 +238,14 @@ class ModelSession:
         return self.training.best_epoch
 
     def best(self) -> Metrics:
-        return self.history[self.training.best_epoch]
+        return {**self.figures(), **self.history[self.training.best_epoch]}
+
+    def figures(self) -> Metrics:
+        if self._figures is None:
+            self._figures = dict(self._sizes)
+            if "latency_ms" in self._wanted:
+                self._figures["latency_ms"] = self.training.latency_ms()
+        return self._figures
 
     def test(self) -> Metrics:
         return self.training.evaluate(self.test_split) if self.test_split is not None else {}
@@ -252,6 +284,7 @@ class FunctionSession:
         self.device = device
         self.objective = model.objective
         self.history: list[Metrics] = []
+        self._wanted = job.wanted
         self._reports: queue.SimpleQueue[Metrics | BaseException | None] = queue.SimpleQueue()
         self._go_on: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._result: Any = None
@@ -301,7 +334,16 @@ class FunctionSession:
         return len(self.history) - 1
 
     def best(self) -> Metrics:
-        return self.history[-1]
+        return {**self.figures(), **self.history[-1]}
+
+    def figures(self) -> Metrics:
+        net = self.network()
+        if net is None or not figures_in(self._wanted):
+            return {}
+        from hpo.training.figures import sizes_of
+
+        # Its latency is the function's to report: what a row of its data is, nobody else knows.
+        return {name: value for name, value in sizes_of(net).items() if name in self._wanted}
 
     def test(self) -> Metrics:
         """The last report's `test_NAME` as NAME: the same names as those of a class."""

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hpo.errors import TrialError
-from hpo.model import Objective
 from hpo.storage.attempts import PAUSED, FailKind
 from hpo.storage.known import CACHED_FROM, Known
 from hpo.storage.ledger import Asked, Ledger
@@ -62,7 +61,6 @@ class Bridge:
         self,
         ledger: Ledger,
         job: Job,
-        objective: Objective,
         *,
         limits: Limits,
         n_trials: int | None,
@@ -79,7 +77,6 @@ class Bridge:
     ) -> None:
         self.ledger = ledger
         self.job = job
-        self.objective = objective
         self.limits = limits
         self.n_left = n_trials
         self.total = total_trials
@@ -285,7 +282,7 @@ class Bridge:
         report = json.loads(result[REPORT])
         if "error" not in report and report["epoch"] <= trial.n_told:
             return False  # its checkpoint was gone: what is told stays, and it catches up
-        metric = self.objective.metric
+        metric = self.ledger.meta.guide.metric
         try:
             for epoch, metrics in enumerate(report.get("restored", ()), start=1):
                 if epoch > trial.n_told:
@@ -375,14 +372,9 @@ class Bridge:
         return True
 
     def _complete(self, number: int, report: dict[str, Any], attrs: dict[str, Any]) -> None:
-        metric = self.objective.metric
-        last = (report["epoch"], report["metrics"].get(metric)) if report["metrics"] else None
-        value = report["best"].get(metric)
-        if value is None and (last is None or self.ledger.value_problem(last[1]) is None):
-            known = ", ".join(report["best"]) or "none"
-            self.ledger.fail(number, f"no metric {metric!r} among: {known}", None, attrs)
-        else:
-            self.ledger.complete(number, value, attrs, last=last)
+        metrics, guide = report["metrics"], self.ledger.meta.guide.metric
+        last = (report["epoch"], metrics.get(guide)) if metrics else None
+        self.ledger.conclude(number, report["best"], attrs, last=last)
 
 
 def _remove(folder: Path | None) -> None:

@@ -99,7 +99,7 @@ def drive(
 
 def meta_for(study: ResolvedStudy) -> StudyMeta:
     """What the study is begun as."""
-    objective = study.model.objective
+    objective = study.objectives[0]
     return StudyMeta(
         model=study.ref.name,
         metric=objective.metric,
@@ -109,6 +109,9 @@ def meta_for(study: ResolvedStudy) -> StudyMeta:
         epochs=study.epochs,
         seed=study.spec.seed,
         settings={**study.settings(), "sampler": study.spec.sampler, "fixed": dict(study.fixed)},
+        more=study.objectives[1:],
+        constraints=study.constraints,
+        own=None if study.guide in study.objectives else study.guide,
     )
 
 
@@ -151,7 +154,6 @@ def search(
     bridge = Bridge(
         ledger,
         job_of(study),
-        study.model.objective,
         limits=limits_of(spec, resources),
         n_trials=None if spec.join and spec.total_trials else n_trials_left(study, ledger),
         total_trials=spec.total_trials if spec.join else None,
@@ -226,6 +228,8 @@ def job_of(study: ResolvedStudy) -> Job:
         settings=study.settings(),
         checkpoint_s=study.spec.checkpoint_every,
         workers=study.spec.workers_per_trial,
+        guide=study.guide,
+        wanted=study.wanted,
     )
 
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,14 @@ _ENVIRONMENT = {
 
 _PRELOADED = ("torch", "hpo.tune.trainable")
 _NODES_S = 60
-_SECRETS = ("HPO_STORAGE", "OPTUNA_STORAGE", "PGPASSWORD", "MYSQL_PWD", "HPO_DASHBOARD_TOKEN")
+_SECRETS = (
+    "HPO_STORAGE",
+    "OPTUNA_STORAGE",
+    "PGPASSWORD",
+    "MYSQL_PWD",
+    "HPO_DASHBOARD_TOKEN",
+    "HPO_SERVE_TOKEN",
+)
 _log = logging.getLogger("hpo.tune")
 
 
@@ -130,18 +137,43 @@ def ray_session(spec: StudySpec) -> Iterator[Resources]:
     Raises:
         SpecError: no cluster at the address, or it lacks what a trial asks for.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    _set_defaults()
     if spec.ray_address is None:
         plan_resources(spec, local_cpus(), local_gpus())  # refuse before anything starts
-    with _cluster(spec.ray_address) if spec.ray_address else _private_ray(spec.cpus_per_trial):
-        import ray
+    with (
+        _cluster(spec.ray_address) if spec.ray_address else _private_ray(spec.cpus_per_trial),
+        _shut_down(),
+    ):
+        yield _when_there(spec)
 
-        try:
-            yield _when_there(spec)
-        finally:
-            with _sigterm_kept():
-                ray.shutdown()
+
+@contextlib.contextmanager
+def ray_here(threads: int, preloaded: Sequence[str]) -> Iterator[None]:
+    """Ray on this machine alone, for other work than studies.
+
+    Args:
+        threads: that each of its workers may use.
+        preloaded: modules that workers import ahead.
+    """
+    _set_defaults()
+    with _private_ray(threads, preloaded), _shut_down():
+        yield
+
+
+def _set_defaults() -> None:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def _shut_down() -> Iterator[None]:
+    import ray
+
+    try:
+        yield
+    finally:
+        with _sigterm_kept():
+            ray.shutdown()
 
 
 def _when_there(spec: StudySpec) -> Resources:
@@ -188,7 +220,7 @@ def _cluster(address: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _private_ray(cpus_per_trial: float) -> Iterator[None]:
+def _private_ray(cpus_per_trial: float, preloaded: Sequence[str] = _PRELOADED) -> Iterator[None]:
     """Ray for this run alone: on loopback, behind a token, in a folder of its own, and gone when
     the driver is, even if that is killed.  Its workers begin to import what trials need while the
     driver goes on."""
@@ -207,7 +239,7 @@ def _private_ray(cpus_per_trial: float) -> Iterator[None]:
         "RAY_AUTH_MODE": "disabled" if "ray" in sys.modules else "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everywhere: listen on loopback only
-        "RAY_preload_python_modules": ",".join(_PRELOADED),
+        "RAY_preload_python_modules": ",".join(preloaded),
         "PYTHONHASHSEED": "0",  # the order of sets of strings is the same in every worker
         "SPT_NOENV": "1",  # titles of processes are not written over what the reaper reads
     }

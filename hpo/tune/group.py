@@ -83,6 +83,9 @@ class GroupSession:
     def best(self) -> Metrics:
         return self.session.best()
 
+    def figures(self) -> Metrics:
+        return self.session.figures()
+
     def test(self) -> Metrics:
         return self.session.test()
 

@@ -21,7 +21,8 @@ class Trained:
 
     Attributes:
         metrics: validation metrics of the best epoch (`confirm`), of the last one (`retrain`).
-        test: test metrics; empty unless the job's purpose is `retrain`.
+        test: test metrics, and what was wanted of the network itself; empty unless the job's
+            purpose is `retrain`.
         weights: the network as safetensors bytes, for `retrain`; None if there is no network.
         files: pictures and texts of what it makes of test rows, for `retrain`.
         info: what `Model.build` was told of the data, for `retrain`; else device, machine and the
@@ -57,7 +58,7 @@ def train(job: Job, folder: str) -> Trained:
         if job.purpose != "retrain":
             return Trained(metrics=session.best(), history=history, info=facts)
         return Trained(
-            test=session.test(),
+            test={**session.test(), **session.figures()},
             weights=safetensors_of(session.network()),
             files=_files(session),
             info=session.data_info(),

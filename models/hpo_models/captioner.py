@@ -189,6 +189,11 @@ class Captioner(Model):
             "n_words": torch.cat(n_words),
         }
 
+    def infer(self, net: nn.Module, batch: Split, params: Params) -> list[str]:
+        """The images' captions."""
+        assert isinstance(net, CaptionNet)
+        return net.captions(batch[0], params["beam"])
+
     def show(
         self, net: nn.Module, split: Split, params: Params, info: Mapping[str, Any]
     ) -> Mapping[str, bytes]:

@@ -143,6 +143,12 @@ class GAN(Model):
         assert isinstance(net, GANNet) and net.judge is not None, "built without training data"
         return net.judge.metrics(batches, net.generate(N_SAMPLES))
 
+    def infer(self, net: nn.Module, batch: Split, params: Params) -> Tensor:
+        """An image for each row of the batch, from noise."""
+        assert isinstance(net, GANNet)
+        images: Tensor = net(torch.randn(len(batch[0]), net.latent, device=batch[0].device))
+        return images
+
     def show(
         self, net: nn.Module, split: Split, params: Params, info: Mapping[str, Any]
     ) -> Mapping[str, bytes]:

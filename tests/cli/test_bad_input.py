@@ -22,6 +22,38 @@ CASES: dict[str, tuple[list[str], str]] = {
     "file without a name": (["run", "--model", "./mine.py"], "write ./mine.py:NAME"),
     "missing module": (["run", "--model", "nowhere.at.all:Net"], "no module"),
     "unknown sampler": (["run", "--model", "cnn", "--sampler", "tpee"], "tpe"),
+    "unknown objective": (
+        ["run", "--model", "cnn", "--objective", "acuracy:maximize"],
+        "'acuracy' is no metric of CNN: choose from accuracy",
+    ),
+    "unknown constraint": (
+        ["run", "--model", "cnn", "--constraint", "param<=3"],
+        "or params, size_mb, latency_ms",
+    ),
+    "objective without a direction": (
+        ["run", "--model", "cnn", "--objective", "speed"],
+        "write speed:minimize or speed:maximize",
+    ),
+    "objective twice": (
+        ["run", "--model", "cnn", "--objective", "f1", "--objective", "f1"],
+        "'f1' is named twice",
+    ),
+    "constraint that is none": (
+        ["run", "--model", "cnn", "--constraint", "params=3"],
+        "write NAME<=NUMBER",
+    ),
+    "sampler of one objective": (
+        ["run", "--model", "cnn", "--objective", "f1", "--objective", "loss", "--sampler", "skopt"],
+        "'skopt' knows one objective alone: choose from grid",
+    ),
+    "sampler without constraints": (
+        ["run", "--model", "cnn", "--constraint", "params<=3", "--sampler", "cmaes"],
+        "'cmaes' knows no constraints",
+    ),
+    "pruner of one objective": (
+        ["run", "--model", "cnn", "--objective", "f1", "--objective", "params", "--pruner", "asha"],
+        "'asha' judges a trial by one objective: leave it out",
+    ),
     "unknown pruner": (["run", "--model", "cnn", "--pruner", "ash"], "asha"),
     "unknown data": (["run", "--model", "cnn", "--data", "digitz"], "did you mean 'digits'"),
     "data of another kind": (

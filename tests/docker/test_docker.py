@@ -29,7 +29,7 @@ BIN = Path(sys.executable).parent
 @pytest.mark.parametrize(
     "command",
     [
-        ["hadolint", "--failure-threshold", "info", "Dockerfile"],
+        ["hadolint", "--failure-threshold", "info", "Dockerfile", "serving.Dockerfile"],
         ["shellcheck", "entrypoint.sh", "health.sh", "secrets.sh"],
         ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"],
     ],
@@ -40,6 +40,17 @@ def test_the_files_are_valid(command: list[str]) -> None:
         [BIN / command[0], *command[1:]], cwd=DOCKER, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_serving_image_has_what_serving_needs_and_no_torch() -> None:
+    import tomllib
+
+    project = tomllib.loads((DOCKER.parent / "pyproject.toml").read_text())["project"]
+    bare = {"numpy", "pillow", "pydantic", "rich", "typer"}  # of the package's own, what it imports
+    own = [line for line in project["dependencies"] if line.partition(">")[0] in bare]
+    listed = (DOCKER / "serving.txt").read_text().split()
+    assert sorted(listed) == sorted(own + project["optional-dependencies"]["serve"])
+    assert not any(line.startswith("torch") for line in listed)
 
 
 def test_ports_stay_inside_and_secrets_are_files() -> None:

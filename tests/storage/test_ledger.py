@@ -267,7 +267,7 @@ def test_a_study_of_plain_optuna_is_listed_and_left_alone(storage_url: str) -> N
             call()
     assert [(s.name, s.model, s.best) for s in list_studies(storage)] == [
         ("s", "-", 1.0),
-        ("two", "-", None),
+        ("two", "-", [1.0, 2.0]),
     ]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from hpo import Float, Objective, Space
+from hpo import Float, Space
 from hpo.errors import HpoError
 from hpo.search import make_pruner, make_sampler
 from hpo.storage.ledger import Ledger, StudyMeta
@@ -131,11 +131,9 @@ class Nobody:
 
 
 def bridge_of(ledger: Ledger, folder: Path, n_trials: int = 30) -> Bridge:
-    objective = Objective("score", ledger.meta.direction)  # type: ignore[arg-type]
     return Bridge(
         ledger,
         Job(None, {}, "d", 0, EPOCHS),  # type: ignore[arg-type]
-        objective,
         limits=Limits(None, None),
         n_trials=n_trials,
         max_concurrent=3,

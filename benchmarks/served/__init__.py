@@ -1,0 +1,1 @@
+"""What `serving.py` measures beside `hpo serve`."""
