@@ -32,7 +32,7 @@ def test_accuracy_against_parameters_of_the_cnn(tmp_path: Path) -> None:
     goals = ["--objective", "accuracy", "--objective", "params", "--constraint", "latency_ms<=1000"]
     small = ["--epochs", "1", "--set", "width=8..12", "--set", "depth=2", "--confirm-seeds", "1"]
     found = hpo("run", "--model", "cnn", "--n-trials", "3", *small, *goals, folder=tmp_path)
-    name = "cnn-gp-accuracy-params"
+    name = "cnn-auto-accuracy-params"
     assert found["study"] == name and found["trials"] == {"COMPLETE": 3}
     trials = ledger(tmp_path, name).trials()
     for trial in trials:
