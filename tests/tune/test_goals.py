@@ -93,7 +93,7 @@ def test_constraints_and_nan_with_one_objective(tmp_path: Path) -> None:
     (tmp_path / "toy.py").write_text(TOY)
     run = ["run", "--model", "./toy.py:train", "--epochs", "1", "--no-retrain", "--no-report"]
     found = hpo(*run, "--constraint", "cost<=0.3", "--n-trials", "10", folder=tmp_path)
-    trials = ledger(tmp_path, "toy-train-tpe").trials()
+    trials = ledger(tmp_path, "toy-train-auto").trials()
     for trial in trials:
         if trial.params["how"] == "nan":
             assert trial.user_attrs["fail_reason"] == "diverged: cost is nan"
