@@ -129,7 +129,7 @@ def compress(
         n_rows=len(rows.split[0]),
         variants=variants,
         chosen=chosen,
-        notes=[*_notes(variants, bool(wishes.prune)), *judge.notes, *maker.notes],
+        notes=[*_notes(variants, bool(maker.notes)), *judge.notes, *maker.notes],
     )
     if chosen is None:
         return found
@@ -157,8 +157,8 @@ def default_target(path: str | Path) -> Path:
     return Path(path).expanduser().absolute() / "compressed"
 
 
-def _notes(variants: Sequence[Variant], pruned: bool) -> list[str]:
-    more = ", and pruned ones were trained on them once more" if pruned else ""
+def _notes(variants: Sequence[Variant], trained_on: bool) -> list[str]:
+    more = ", and pruned ones were trained on them once more" if trained_on else ""
     notes = [
         "Variants are chosen by what they lose on validation rows, which the saved network has "
         f"learned from{more}: on new rows the loss may be larger; the test rows were used once, "
@@ -264,7 +264,8 @@ class Maker:
         network = pruning.fine_tuned(
             network, self.code, artifact.params, self.rows.trained, epochs, kept
         )
-        self.notes.append(f"Pruned networks were trained on for {epochs} epochs.")
+        if epochs:
+            self.notes.append(f"The pruned network was trained on for {epochs} epochs.")
         return self.code.deployment(network, artifact.params, info)
 
     def _measured(self, found: list[Variant], graphs: dict[str, Graphs]) -> list[Variant]:

@@ -59,7 +59,7 @@ class Quality:
 
 def drop(original: Quality, other: Quality, sign: int) -> Measure:
     """How much worse the other one is, and the paired bootstrap's interval over the same rows."""
-    loss = sign * (original.value - other.value)
+    loss = sign * (original.value - other.value) + 0.0  # no -0
     if original.by_row is None or other.by_row is None or len(other.by_row) < 2:
         return Measure(loss)
     return Measure(loss, *_ends(sign * (original.by_row - other.by_row)), "bootstrap")

@@ -34,17 +34,20 @@ _STATIC = ["Conv", "Gemm", "MatMul", "MaxPool", "Relu"]
 lose by it."""
 _DYNAMIC = ["MatMul", "Gemm", "LSTM"]
 """Convolutions would become ConvInteger, which is slower than floats."""
-_WEIGHTS: dict[str, dict[int, int]] = {
+_WEIGHTS: dict[str, dict[int, int | None]] = {
     "Conv": {1: 0},
     "ConvTranspose": {1: 1},
     "MatMul": {0: 0, 1: -1},
     "Gemm": {1: 1},
-    "Gather": {0: 0},
+    "Gather": {0: None},
+    "GatherND": {0: None},
     "GRU": {1: 1, 2: 1},
     "LSTM": {1: 1, 2: 1},
     "RNN": {1: 1, 2: 1},
 }
-"""Inputs that are weights, and the axis of their channels, by operator."""
+"""Inputs that are weights, and the axis of their channels, by operator; None: a table, by rows."""
+_NARROW = 64
+"""Columns of a table below which its columns have a scale each, not its rows: it is four bytes."""
 
 
 def quantize(content: bytes, method: str, rows: list[Feeds]) -> bytes:
@@ -78,7 +81,13 @@ def _quantized(content: bytes, method: str, rows: list[Feeds], folder: Path) -> 
     quant_pre_process(given, ready, skip_symbolic_shape=True)
     if method == "int8-static":
         ort.quantize_static(
-            ready, made, _Reader(rows), op_types_to_quantize=_STATIC, per_channel=True
+            ready,
+            made,
+            _Reader(rows),
+            op_types_to_quantize=_STATIC,
+            per_channel=True,
+            # As onnxruntime would make them on x86; doing so, 1.32 breaks graphs of opset 21.
+            activation_type=ort.QuantType.QUInt8,
         )
     elif method == "int8-dynamic":
         ort.quantize_dynamic(ready, made, op_types_to_quantize=_DYNAMIC, per_channel=True)
@@ -129,7 +138,10 @@ def store_weights(model: Any, bits: int) -> int:
         values = numpy_helper.to_array(tensor)
         if values.ndim < 2 or values.size < _LEAST:
             continue
-        axis = axes[tensor.name] % values.ndim
+        channels = axes[tensor.name]
+        if channels is None:
+            channels = 0 if values.shape[-1] >= _NARROW else -1
+        axis = channels % values.ndim
         whole, scales = integers(values, axis, bits)
         stored, scale = f"{tensor.name}_int", f"{tensor.name}_by"
         kind = TensorProto.INT8 if bits == 8 else TensorProto.INT4
@@ -172,9 +184,9 @@ def _packed(whole: NDArray[np.int8]) -> bytes:
     return bytes((flat[::2] | flat[1::2] << 4).astype(np.uint8))
 
 
-def _axes_of_weights(graph: Any) -> dict[str, int]:
+def _axes_of_weights(graph: Any) -> dict[str, int | None]:
     """The channels' axis of everything that only weighs, by name."""
-    found: dict[str, int] = {}
+    found: dict[str, int | None] = {}
     others: set[str] = set()
     for node in _nodes(graph):
         weights = _WEIGHTS.get(node.op_type, {})
