@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,10 +100,23 @@ def compress(
 
 
 def _print(found: Compression, page: Path) -> None:
-    from hpo.report.compression_page import tested, variant_table
+    from hpo.outcome.variants import signed
+    from hpo.report.compression_page import tested
 
-    table = variant_table(found).round(1)
-    rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+    rows = []
+    for variant in found.variants:
+        quality, one_row = variant.quality, variant.latency.get(1)
+        is_original = variant is found.original
+        rows.append(
+            {
+                "variant": variant.name,
+                "kB": f"{variant.n_bytes / 1e3:.1f}",
+                "smaller": f"{found.original.n_bytes / (variant.n_bytes or math.nan):.2f}x",
+                found.metric: "failed" if quality is None else f"{quality.value:.4g}",
+                "drop": signed(variant.drop) if variant.drop and not is_original else "-",
+                "ms a row": "-" if one_row is None else f"{one_row.p50:.3f}",
+            }
+        )
     title = f"{found.model} by {found.metric} on {found.n_rows} validation rows of {found.data}"
     print_rows(rows, Format.table, title=title)
     for line in (*tested(found.metric, found.test), *found.notes):

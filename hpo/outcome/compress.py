@@ -205,13 +205,13 @@ class Maker:
         bases: list[tuple[Variant, Deployment]] = [(found[0], self.deployed.deployment)]
         if wishes.prune:
             self.progress("pruning")
-            of_what = "channels" if wishes.structured else "weights"
-            name = f"{100 * wishes.prune:g} % of {of_what} pruned"
+            of_what = "channels" if wishes.structured else "pruned"
+            name = f"{of_what} {100 * wishes.prune:g} %"
             variant = Variant(name, wishes.prune, wishes.structured, "")
             bases.append((variant, self._pruned(wishes)))
             found.append(variant)
         for base, deployment in bases:
-            written = self._exported(deployment)
+            written = written_anew(deployment)
             if base.name != ORIGINAL:
                 graphs[base.name] = {name: lean_file(file) for name, file in written.items()}
             for method in wishes.methods:
@@ -219,29 +219,11 @@ class Maker:
                 self.progress(f"making {name}")
                 variant = replace(base, name=name, method=method)
                 try:
-                    graphs[name] = self._quantized(deployment, written, method)
+                    graphs[name] = quantized(self.deployed, deployment, written, method)
                 except HpoError as error:
                     variant = replace(variant, problem=str(error))
                 found.append(variant)
         return self._measured(found, graphs), graphs
-
-    def _exported(self, deployment: Deployment) -> Graphs:
-        return {name: to_onnx(graph, OPSET, {}) for name, graph in deployment.graphs.items()}
-
-    def _quantized(self, deployment: Deployment, written: Graphs, method: str) -> Graphs:
-        made = {}
-        for name, content in written.items():
-            graph = deployment.graphs[name]
-            columns = self.deployed.rows(graph, _CALIBRATION_ROWS)
-            feeds = [
-                {
-                    key: c[k : k + _AT_ONCE].numpy()
-                    for key, c in zip(graph.inputs, columns, strict=True)
-                }
-                for k in range(0, len(columns[0]), _AT_ONCE)
-            ]
-            made[name] = quantize(content, method, feeds)
-        return made
 
     def _pruned(self, wishes: Wishes) -> Deployment:
         """The network without the weights or channels that matter least, trained on."""
@@ -292,6 +274,34 @@ class Maker:
         made = {v.name: graphs[v.name] for v in measured if v.quality is not None}
         times = latencies(self.deployed, made)
         return [replace(v, latency=times.get(v.name, {})) for v in measured]
+
+
+def written_anew(deployment: Deployment) -> Graphs:
+    """Its graphs in ONNX, of the opset that quantization needs."""
+    return {name: to_onnx(graph, OPSET, {}) for name, graph in deployment.graphs.items()}
+
+
+def quantized(deployed: Deployed, deployment: Deployment, written: Graphs, method: str) -> Graphs:
+    """The same graphs with fewer bits, calibrated on training rows.
+
+    Args:
+        deployment: of the network, as it is or pruned.
+        written: its graphs, from `written_anew`.
+        method: of METHODS.
+    """
+    made = {}
+    for name, content in written.items():
+        graph = deployment.graphs[name]
+        columns = deployed.rows(graph, _CALIBRATION_ROWS)
+        feeds = [
+            {
+                key: column[k : k + _AT_ONCE].numpy()
+                for key, column in zip(graph.inputs, columns, strict=True)
+            }
+            for k in range(0, len(columns[0]), _AT_ONCE)
+        ]
+        made[name] = quantize(content, method, feeds)
+    return made
 
 
 def lean_file(content: bytes) -> bytes:

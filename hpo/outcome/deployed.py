@@ -73,9 +73,7 @@ class Deployed:
     def weights(self) -> Path:
         return self.path / WEIGHTS
 
-    def rows(
-        self, graph: Graph, n: int = N_ROWS, split: Split | None = None
-    ) -> tuple[Tensor, ...]:
+    def rows(self, graph: Graph, n: int = N_ROWS, split: Split | None = None) -> tuple[Tensor, ...]:
         """Inputs of a graph: of n rows, spread over all; else drawn like the example.
 
         Args:

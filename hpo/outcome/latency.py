@@ -44,9 +44,7 @@ def latencies(deployed: Deployed, variants: Mapping[str, Graphs]) -> dict[str, d
     options.log_severity_level = 3
     sessions = {
         variant: {
-            name: onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
-            )
+            name: onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             for name, content in graphs.items()
         }
         for variant, graphs in variants.items()

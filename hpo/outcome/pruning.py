@@ -66,9 +66,14 @@ def masks_of(parameters: list[nn.Parameter], share: float) -> list[Tensor]:
         share: of the weights that go, 0..1.
     """
     flat = torch.cat([p.detach().reshape(-1) for p in parameters])
-    mask = prune.L1Unstructured(amount=share).compute_mask(flat, torch.ones_like(flat))
-    parts = mask.split([p.numel() for p in parameters])
+    mask = _mask(prune.L1Unstructured(amount=share), flat)
+    parts = torch.split(mask, [p.numel() for p in parameters])
     return [part.view_as(p) for part, p in zip(parts, parameters, strict=True)]
+
+
+def _mask(method: prune.BasePruningMethod, weight: Tensor) -> Tensor:
+    found: Tensor = method.compute_mask(weight, torch.ones_like(weight))  # type: ignore[no-untyped-call]
+    return found
 
 
 @dataclass(frozen=True)
@@ -170,8 +175,7 @@ def _kept(layer: _Layer, share: float) -> Tensor:
     amount = min(round(share * _n_out(layer)), _n_out(layer) - 1)
     if amount == 0:
         return torch.arange(_n_out(layer))
-    pruned = prune.LnStructured(amount=amount, n=1, dim=axis)
-    mask = pruned.compute_mask(layer.weight, torch.ones_like(layer.weight))
+    mask = _mask(prune.LnStructured(amount=amount, n=1, dim=axis), layer.weight)
     others = [k for k in range(mask.dim()) if k != axis]
     return mask.amax(dim=others).nonzero().flatten()
 
@@ -264,7 +268,7 @@ def fine_tuned(
     except TrialError as error:
         raise HpoError(f"fine-tune: {error}: give fewer epochs, or prune less") from None
     adapted.begin_epoch(training.net, 1.0, params)
-    training.evaluate(tuple(column[:settings.eval_batch_size] for column in data.train))
+    training.evaluate(tuple(column[: settings.eval_batch_size] for column in data.train))
     return training.net.cpu().eval()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ _NARROW = 64
 """Columns of a table below which its columns have a scale each, not its rows: it is four bytes."""
 
 
-def quantize(content: bytes, method: str, rows: list[Feeds]) -> bytes:
+def quantize(content: bytes, method: str, rows: Sequence[Feeds]) -> bytes:
     """A graph with fewer bits.
 
     Args:
@@ -70,7 +70,7 @@ def quantize(content: bytes, method: str, rows: list[Feeds]) -> bytes:
         ) from error
 
 
-def _quantized(content: bytes, method: str, rows: list[Feeds], folder: Path) -> Any:
+def _quantized(content: bytes, method: str, rows: Sequence[Feeds], folder: Path) -> Any:
     import onnx
     from onnxruntime import quantization as ort
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -101,7 +101,7 @@ def _quantized(content: bytes, method: str, rows: list[Feeds], folder: Path) -> 
 class _Reader:
     """What the quantizer calibrates with."""
 
-    def __init__(self, rows: list[Feeds]) -> None:
+    def __init__(self, rows: Sequence[Feeds]) -> None:
         self._rows = iter(rows)
 
     def get_next(self) -> Feeds | None:

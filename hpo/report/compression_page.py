@@ -43,9 +43,10 @@ def compression_page(found: Compression) -> Page:
 MEASURED = (
     "Size: the graphs' files in ONNX; packed: the same in a zip file; weights: the numbers in them "
     "alone. The rest is names and nodes, which count in a small network.",
-    "Latency: one pass through every graph of the model by onnxruntime on one core, all variants in "
-    "turns, so that other work on the machine hits them alike: compare within the table.",
-    "The drop is paired: the same rows through the variant and through the original, 95 % bootstrap.",
+    "Latency: one pass through every graph of the model by onnxruntime on one core, all variants "
+    "in turns, so that other work on the machine hits them alike: compare within the table.",
+    "The drop is paired: the same rows through the variant and through the original; 95 % "
+    "bootstrap.",
     "Where int8 is slower than floats, onnxruntime's float kernels are the better ones for this "
     "network here: it saves room, not time.",
 )
