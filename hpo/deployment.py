@@ -6,6 +6,7 @@ importable without torch.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,24 @@ class Deployment:
     settings: Mapping[str, Any]
     graphs: Mapping[str, Graph]
     files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+Call = Callable[..., Any]
+"""A graph that is run by something else than torch: tensors in, a tensor or a tuple of them out."""
+
+
+def standing_in(net: nn.Module, **calls: Call) -> nn.Module:
+    """A copy of a network over the same weights, with methods or parts done by something else.
+
+    Args:
+        calls: by the name of a method, or of a module of the network.
+    """
+    kept = copy.copy(net)
+    kept._modules = dict(net._modules)
+    for name, call in calls.items():
+        kept._modules.pop(name, None)
+        kept.__dict__[name] = call
+    return kept.eval()
 
 
 _ROWS, _STEPS = 3, 7

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from hpo.deployment import Deployment
+    from hpo.deployment import Call, Deployment
 
 Params = Mapping[str, Any]
 Metrics = dict[str, float]
@@ -199,6 +199,23 @@ class Model:
         from hpo.deployment import network_of_numbers
 
         return network_of_numbers(net, info)
+
+    def by_graphs(self, net: nn.Module, graphs: Mapping[str, Call]) -> nn.Module | None:
+        """The network for `evaluate` and `per_row`, whose work the graphs of `deployment` do.
+
+        So `hpo compress` tells what a graph with fewer bits is worth.  By default the only graph is
+        the network's `forward`.
+
+        Args:
+            graphs: each takes tensors, as its module does, and gives what that gives.
+        Returns:
+            None: the metrics cannot be computed so.
+        """
+        from hpo.deployment import standing_in
+
+        if len(graphs) != 1:
+            return None
+        return standing_in(net, forward=next(iter(graphs.values())))
 
 
 _SHOWN_AT_ONCE = 512

@@ -15,13 +15,17 @@ from hpo_models.text import decode
 
 from hpo.inference.pictures import png_of
 from hpo.inference.predictor import Predictor
+from hpo.outcome.artifact import load
+from hpo.outcome.compress import quantized, written_anew
 from hpo.outcome.deployed import Deployed
 from hpo.outcome.export import TOLERANCE, bundle_of, export
+from hpo.outcome.graph_formats import onnx_call
+from hpo.outcome.quality import Judge
 from hpo.registry import MODELS
-from tests.artifacts import artifact, data_of
+from tests.artifacts import artifact, data_of, model_of
 from tests.models.conftest import weights  # noqa: F401  (of the image networks)
 
-N_ITEMS = 5
+N_ITEMS, N_JUDGED = 5, 24
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -31,6 +35,7 @@ def test_a_trained_model_is_exported_and_answers(name: str, tmp_path: Path) -> N
     items = items_of(name)
     answers = checked_answers(path, exported, items)
     assert len(answers) == len(items)
+    checked_compression(name, path, exported)
 
 
 def checked_export(name: str, path: Path) -> Path:
@@ -53,6 +58,34 @@ def checked_answers(
     assert_alike(predictor.answer([predictor.read(item) for item in items]), alone)
     assert set(predictor.schema()) == {"input", "answer"}
     return answers
+
+
+def checked_compression(name: str, path: Path, exported: Path) -> None:
+    """Graphs of 8 bits a weight are smaller, do nearly the same, and have the model's metric."""
+    deployed, data = Deployed.open(path), data_of(name)
+    network = load(path, data=data.for_retraining())
+    original = {
+        graph: (exported / f"{graph}.onnx").read_bytes() for graph in deployed.deployment.graphs
+    }
+    rows = tuple(column[:N_JUDGED] for column in data.val)
+    judge = Judge(deployed, model_of(name), network, rows, original)
+    assert judge.metric == model_of(name).objective.metric, judge.notes
+    written = written_anew(deployed.deployment)
+    for method in ("int8-static", "int8-dynamic", "weights"):
+        made = quantized(deployed, deployed.deployment, written, method)
+        assert sum(map(len, made.values())) < 0.4 * sum(map(len, original.values()))
+        assert math.isfinite(judge.of(made).value)
+        if method == "weights":  # how rough activations may be depends on the model
+            assert_near(deployed, original, made)
+
+
+def assert_near(deployed: Deployed, a: Mapping[str, bytes], b: Mapping[str, bytes]) -> None:
+    """Outputs differ by a small part of their own spread."""
+    for name, graph in deployed.deployment.graphs.items():
+        inputs = deployed.rows(graph)
+        outputs = [onnx_call(content[name], graph)(inputs) for content in (a, b)]
+        for one, other in zip(*outputs, strict=True):
+            assert (one - other).square().mean().sqrt() < 0.1 * one.std() + 1e-6, name
 
 
 def items_of(name: str) -> list[dict[str, Any]]:

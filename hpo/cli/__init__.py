@@ -14,6 +14,7 @@ import typer
 
 from hpo.cli import (
     compare,
+    compress,
     evaluate,
     export,
     inspect,
@@ -43,6 +44,7 @@ rerun.register(app)
 transport.register(app)
 evaluate.register(app)
 export.register(app)
+compress.register(app)
 predict.register(app)
 serve.register(app)
 

@@ -73,15 +73,21 @@ class Deployed:
     def weights(self) -> Path:
         return self.path / WEIGHTS
 
-    def rows(self, graph: Graph, n: int = N_ROWS) -> tuple[Tensor, ...]:
-        """Inputs of a graph: of n training rows, spread over all; else drawn like the example."""
+    def rows(self, graph: Graph, n: int = N_ROWS, split: Split | None = None) -> tuple[Tensor, ...]:
+        """Inputs of a graph: of n rows, spread over all; else drawn like the example.
+
+        Args:
+            split: whose rows; None: the data's training rows.
+        """
         import torch
 
-        if self.data is None or graph.rows is None:
+        if split is None and self.data is not None:
+            split = self.data.train
+        if split is None or graph.rows is None:
             return drawn_like(graph.example, n)
-        n_rows = len(self.data.train[0])
+        n_rows = len(split[0])
         chosen = torch.linspace(0, n_rows - 1, min(n, n_rows)).long()
-        split: Split = tuple(column[chosen] for column in self.data.train)
+        split = tuple(column[chosen] for column in split)
         with torch.no_grad():
             return tuple(graph.rows(split))
 

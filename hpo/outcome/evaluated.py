@@ -84,7 +84,7 @@ def evaluate_artifact(
         HpoError: the network gives nothing that can be measured.
     """
     artifact = read(path)
-    found = _model_of(artifact, model)
+    found = code_of(artifact, model)
     rows = find_rows(artifact, found, data, part)
     network = load(path, found, rows.trained)
     given = (rows.split, artifact.params, artifact.info)
@@ -105,7 +105,7 @@ def evaluate_artifact(
     return Evaluated(Path(path).expanduser().resolve(), artifact, rows, measured, n_resamples)
 
 
-def _model_of(artifact: Artifact, model: str | type[Model] | Model | None) -> Model:
+def code_of(artifact: Artifact, model: str | type[Model] | Model | None) -> Model:
     if artifact.model in MODELS and model not in (None, artifact.model):
         raise SpecError(f"model: {model!r}: the folder holds a {artifact.model}: leave --model out")
     if artifact.model not in MODELS and model is None:

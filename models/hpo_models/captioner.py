@@ -13,7 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.deployment import Deployment, Graph, first_column, image_example, image_settings
+from hpo.deployment import (
+    Call,
+    Deployment,
+    Graph,
+    first_column,
+    image_example,
+    image_settings,
+    standing_in,
+)
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.datasets.captions import BEGIN, END, PAD, UNKNOWN, texts_of
@@ -239,6 +247,16 @@ class Captioner(Model):
             "beam": params["beam"],
         }
         return Deployment("captioning", settings, graphs)
+
+    def by_graphs(self, net: nn.Module, graphs: Mapping[str, Call]) -> nn.Module:
+        encode, next_word = graphs["encoder"], graphs["decoder"]
+
+        def logits(images: Tensor, words: Tensor) -> Tensor:
+            features = encode(images)
+            steps = range(1, words.shape[1] + 1)
+            return torch.stack([next_word(words[:, :k], features) for k in steps], dim=1)
+
+        return standing_in(net, encode=encode, next_word=next_word, forward=logits)
 
 
 def _word_losses(net: nn.Module, images: Tensor, words: Tensor, smoothing: float) -> Tensor:

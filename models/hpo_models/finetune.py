@@ -14,7 +14,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hpo.deployment import Deployment, Graph, character_settings, class_names
+from hpo.deployment import (
+    Call,
+    Deployment,
+    Graph,
+    character_settings,
+    class_names,
+    standing_in,
+)
 from hpo.errors import SpecError
 from hpo.extras import need
 from hpo.model import Classifier, Data, ParameterGroup, Params
@@ -186,6 +193,17 @@ class Finetune(Classifier):
         }
         files = {"tokenizer.json": net.tokenizer.backend_tokenizer.to_str().encode()}
         return Deployment("text-classification", settings, {"classifier": graph}, files)
+
+    def by_graphs(self, net: nn.Module, graphs: Mapping[str, Call]) -> nn.Module:
+        assert isinstance(net, FinetuneNet)
+        classifier, tokens, vocabulary = graphs["classifier"], net.tokens, net.vocabulary
+
+        def logits(codes: Tensor) -> Tensor:
+            texts = decode(codes, vocabulary)
+            parts = [tokens(texts[k : k + _CHUNK]) for k in range(0, len(texts), _CHUNK)]
+            return torch.cat([classifier(x["input_ids"], x["attention_mask"]) for x in parts])
+
+        return standing_in(net, forward=logits)
 
 
 def layers_of(backbone: nn.Module) -> nn.ModuleList:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.deployment import Deployment, Graph
+from hpo.deployment import Call, Deployment, Graph, standing_in
 from hpo.metrics import classification_metrics
 from hpo.model import Data, Metrics, Split
 from hpo_models.parts import Part
@@ -30,7 +30,10 @@ class Probed(nn.Module):
     Attributes:
         labelled: inputs and targets of the probe.  No buffers: they are data, neither saved nor
             averaged with the weights.
+        fitted: whether the head stays as it is, and a probe only measures.
     """
+
+    fitted = False
 
     def __init__(self, encoder: nn.Module, n_features: int, data: Data) -> None:
         super().__init__()
@@ -58,6 +61,14 @@ class Probed(nn.Module):
         graph = replace(given, module=part, outputs=("features", "logits"))
         return Deployment("features", settings, {"encoder": graph})
 
+    def by_graph(self, call: Call) -> nn.Module:
+        """The network by its graph, with the head that is in it: nothing is fitted any more."""
+        kept = standing_in(
+            self, encoder=lambda inputs: call(inputs)[0], forward=lambda inputs: call(inputs)[1]
+        )
+        kept.__dict__["fitted"] = True
+        return kept
+
 
 def first_rows(split: Split, n_classes: int) -> Split:
     """The first N_LABELS rows of each class, or what there is."""
@@ -72,7 +83,7 @@ def probe(
     penalty: float,
     augment: Callable[[Tensor], Tensor] | None,
 ) -> Metrics:
-    """Fits the head to the labelled rows and measures it on the batches.
+    """Fits the head to the labelled rows, unless it is `fitted`, and measures it on the batches.
 
     Args:
         penalty: of the squared weights, for features of unit deviation.
@@ -80,10 +91,12 @@ def probe(
     Returns:
         {"probe_accuracy", "probe_f1", "probe_loss"}, and "finetuned_accuracy".
     """
-    assert net.labelled is not None, "a network that was built without data has no labelled rows"
-    inputs, targets = (column.to(net.head.weight.device) for column in net.labelled)
-    fit_head(net.head, net.encoder(inputs), targets, penalty)
-    tuned = fine_tuned(net, inputs, targets, augment) if augment is not None else None
+    tuned = None
+    if not net.fitted:
+        assert net.labelled is not None, "a network built without data has no labelled rows"
+        inputs, targets = (column.to(net.head.weight.device) for column in net.labelled)
+        fit_head(net.head, net.encoder(inputs), targets, penalty)
+        tuned = fine_tuned(net, inputs, targets, augment) if augment is not None else None
     pairs: dict[str, list[tuple[Tensor, Tensor]]] = {"probe": [], "finetuned": []}
     for batch in batches:
         pairs["probe"].append((net(batch[0]), batch[1]))

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.deployment import Deployment, Graph, first_column, image_example, image_settings
+from hpo.deployment import (
+    Call,
+    Deployment,
+    Graph,
+    first_column,
+    image_example,
+    image_settings,
+    standing_in,
+)
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import clip_loss
@@ -233,6 +241,9 @@ class Retrieval(Model):
         }
         settings = {**image_settings(info, resample="bicubic"), "words": info["words"]}
         return Deployment("retrieval", settings, graphs)
+
+    def by_graphs(self, net: nn.Module, graphs: Mapping[str, Call]) -> nn.Module:
+        return standing_in(net, of_images=graphs["images"], of_texts=graphs["texts"])
 
 
 def _ranked(net: nn.Module, batches: Iterable[Split]) -> tuple[Tensor, Tensor, list[str]]:

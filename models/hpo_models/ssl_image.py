@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hpo.deployment import Deployment, classifier_of_images
+from hpo.deployment import Call, Deployment, classifier_of_images
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import nt_xent, vicreg
@@ -124,6 +124,10 @@ class SSLImage(Model):
         assert isinstance(net, SSLNet)
         plain = classifier_of_images(net, info)
         return net.deployment(plain.graphs["classifier"], plain.settings)
+
+    def by_graphs(self, net: nn.Module, graphs: Mapping[str, Call]) -> nn.Module:
+        assert isinstance(net, SSLNet)
+        return net.by_graph(graphs["encoder"])
 
 
 def _view(images: Tensor, params: Params, generator: torch.Generator) -> Tensor:

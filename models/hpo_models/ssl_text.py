@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hpo.deployment import Deployment, classifier_of_texts
+from hpo.deployment import Call, Deployment, classifier_of_texts
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import nt_xent
@@ -146,3 +146,7 @@ class SSLText(Model):
         assert isinstance(net, SSLTextNet)
         plain = classifier_of_texts(net, info)
         return net.deployment(plain.graphs["classifier"], plain.settings)
+
+    def by_graphs(self, net: nn.Module, graphs: Mapping[str, Call]) -> nn.Module:
+        assert isinstance(net, SSLTextNet)
+        return net.by_graph(graphs["encoder"])

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo.deployment import Deployment, Graph, first_column, image_example, image_settings
+from hpo.deployment import (
+    Call,
+    Deployment,
+    Graph,
+    first_column,
+    image_example,
+    image_settings,
+    standing_in,
+)
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.images import check_pixels, feature_shapes
@@ -22,6 +30,8 @@ from hpo_models.pictures import grid_png
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 _COLUMNS, _N_PAIRS, _N_SAMPLES = 12, 36, 60
+_EPSILON = 1e-7
+"""From 0 and 1, of images that are turned back to logits."""
 
 
 class Decoder(nn.Module):
@@ -207,6 +217,13 @@ class VAE(Model):
         }
         settings = {**image_settings(info), "latent": net.latent}
         return Deployment("reconstruction", settings, graphs)
+
+    def by_graphs(self, net: nn.Module, graphs: Mapping[str, Call]) -> nn.Module:
+        """The bound needs logits, which the decoder's images are turned back to."""
+        encode, decode = graphs["encoder"], graphs["decoder"]
+        return standing_in(
+            net, encode=encode, decode=decode, decoder=lambda codes: decode(codes).logit(_EPSILON)
+        )
 
 
 def bound_terms(
