@@ -85,7 +85,7 @@ def assert_near(deployed: Deployed, a: Mapping[str, bytes], b: Mapping[str, byte
         inputs = deployed.rows(graph)
         outputs = [onnx_call(content[name], graph)(inputs) for content in (a, b)]
         for one, other in zip(*outputs, strict=True):
-            assert (one - other).square().mean().sqrt() < 0.1 * one.std() + 1e-6, name
+            assert (one - other).square().mean().sqrt() < 0.2 * one.std() + 1e-6, name
 
 
 def items_of(name: str) -> list[dict[str, Any]]:

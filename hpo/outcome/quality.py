@@ -6,6 +6,7 @@ their outputs are from the original graphs'.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -123,12 +124,15 @@ class Judge:
         import torch
 
         model, params = self.model, self.deployed.artifact.params
-        net = model.by_graphs(self.network, _calls(self.deployed, graphs))
+        called: set[str] = set()
+        net = model.by_graphs(self.network, _calls(self.deployed, graphs, called))
         if net is None:
             raise HpoError("its graphs are several, and by_graphs does not say how they are used")
         model.begin_epoch(net, 1.0, params)
         with torch.no_grad():
             value = float(model.evaluate(net, _batches(self.split), params)[self.metric])
+            if called != set(graphs):  # it knows the network's layers, and goes by these
+                raise HpoError("its evaluate does not go by its graphs")
             column = self._column(net, value)
         return Quality(value, column, bool(model.classifies and column is not None))
 
@@ -156,7 +160,7 @@ class Judge:
 
         found = {}
         with torch.no_grad():
-            for name, call in _calls(self.deployed, graphs).items():
+            for name, call in _calls(self.deployed, graphs, set()).items():
                 inputs = self.deployed.rows(
                     self.deployed.deployment.graphs[name], self._n_rows, self.split
                 )
@@ -180,17 +184,26 @@ def _batches(split: Split) -> Iterator[Split]:
         yield tuple(column[start : start + BATCH_SIZE] for column in split)
 
 
-def _calls(deployed: Deployed, graphs: Graphs) -> dict[str, TensorCall]:
+def _calls(deployed: Deployed, graphs: Graphs, called: set[str]) -> dict[str, TensorCall]:
+    """The graphs as modules are called.
+
+    Args:
+        called: gets the names of those that were.
+    """
+    given = deployed.deployment.graphs
     return {
-        name: _single(onnx_call(content, deployed.deployment.graphs[name]))
+        name: _single(onnx_call(content, given[name]), functools.partial(called.add, name))
         for name, content in graphs.items()
     }
 
 
-def _single(call: Callable[[tuple[Any, ...]], Sequence[Any]]) -> TensorCall:
+def _single(
+    call: Callable[[tuple[Any, ...]], Sequence[Any]], note: Callable[[], None]
+) -> TensorCall:
     """As a module is called: tensors one by one, and a single result by itself."""
 
     def run(*inputs: Any) -> Any:
+        note()
         found = tuple(call(inputs))
         return found[0] if len(found) == 1 else found
 
