@@ -30,6 +30,13 @@ from hpo.storage.whole import WholeStudy, read_study, write_study
 from tests.storage.test_whole import facts, made
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def stored(floats: st.SearchStrategy[float]) -> st.SearchStrategy[float]:
+    """As a column of floats gives them back: SQLite has no -0.0."""
+    return floats.map(lambda x: x + 0.0)
+
+
 keys = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | finite | st.text(max_size=8),
@@ -54,7 +61,7 @@ def params(draw: Any) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
         if kind == "float":
             low, high = sorted(draw(st.tuples(finite, finite)))
             distributions[name] = FloatDistribution(low, high)
-            values[name] = draw(st.floats(low, high))
+            values[name] = draw(stored(st.floats(low, high)))
         elif kind == "int":
             low, high = sorted(draw(st.tuples(*[st.integers(1, 2**40)] * 2)))
             distributions[name] = IntDistribution(low, high, log=draw(st.booleans()))
@@ -74,7 +81,7 @@ def studies(draw: Any) -> WholeStudy:
         values = None
         if state == TrialState.COMPLETE:
             n = len(directions)
-            values = draw(st.lists(st.floats(allow_nan=False), min_size=n, max_size=n))
+            values = draw(st.lists(stored(st.floats(allow_nan=False)), min_size=n, max_size=n))
         begun, lasted = draw(moments), draw(st.timedeltas(timedelta(0), timedelta(days=9)))
         found, distributions = draw(params())
         trials.append(
@@ -89,7 +96,9 @@ def studies(draw: Any) -> WholeStudy:
                 distributions=distributions,
                 user_attrs=draw(attributes),
                 system_attrs=draw(attributes),
-                intermediate_values=draw(st.dictionaries(st.integers(0, 2**31 - 1), st.floats())),
+                intermediate_values=draw(
+                    st.dictionaries(st.integers(0, 2**31 - 1), stored(st.floats()))
+                ),
                 trial_id=-1,
             )
         )
