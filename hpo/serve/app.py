@@ -61,11 +61,18 @@ class App:
         figures: what is counted.
         token: asked for as `Authorization: Bearer TOKEN`; None: not asked for.
         max_body: bytes that a body may have.
+        host: name under which it is asked, beside this machine's own for itself.
     """
 
     def __init__(
-        self, models: Models, figures: Figures, token: str | None = None, max_body: int = MAX_BODY
+        self,
+        models: Models,
+        figures: Figures,
+        token: str | None = None,
+        max_body: int = MAX_BODY,
+        host: str = "localhost",
     ) -> None:
+        self._hosts = {*_HERE, host.lower()}
         self.models, self.figures, self.token, self.max_body = models, figures, token, max_body
         self.draining = False
         self._readers = ThreadPoolExecutor(_N_READERS, thread_name_prefix="read")
@@ -125,7 +132,7 @@ class App:
             asked_by = host if origin is None else urlsplit(origin.decode("latin-1")).netloc
         except ValueError:
             return f"host: {host[:80]!r}: is no host's name"
-        if self.token is None and host and name not in _HERE:
+        if self.token is None and host and name not in self._hosts:
             return f"host: {host[:80]!r}: without a token only localhost is answered"
         if asked_by != host:
             return "origin: a page from elsewhere asks: call the server from a program, or /docs"

@@ -202,7 +202,7 @@ class Front:
         while time.monotonic() < end and self.alive():
             connection = HTTPConnection(self.host, self.port, timeout=5)
             with contextlib.suppress(OSError, HTTPException):
-                connection.request("GET", "/readyz")
+                connection.request("GET", "/readyz", headers={"Host": "localhost"})
                 if connection.getresponse().status == 200:
                     return
             connection.close()

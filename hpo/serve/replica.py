@@ -27,10 +27,17 @@ class Replica:
         max_body: bytes that a body may have.
         threads: cores that one run of a graph may use.
         log: file of what fails, which the server shows.
+        host: name under which clients ask.
     """
 
     def __init__(
-        self, ports: Sequence[int], token_file: str | None, max_body: int, threads: int, log: str
+        self,
+        ports: Sequence[int],
+        token_file: str | None,
+        max_body: int,
+        threads: int,
+        log: str,
+        host: str,
     ) -> None:
         import uvicorn
 
@@ -44,7 +51,7 @@ class Replica:
         figures = Figures()
         token = None if token_file is None else Path(token_file).read_text(encoding="utf-8")
         self.models = Models(figures.batch, threads)
-        self.app = App(self.models, figures, token, max_body)
+        self.app = App(self.models, figures, token, max_body, host)
         self.socket = _bound(ports)
         config = uvicorn.Config(
             self.app,

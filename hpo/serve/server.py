@@ -23,6 +23,8 @@ _READY_S = 120
 _SPARE = 2
 """Ports beyond the replicas: a killed one's may not be free at once."""
 _MOST_LOGGED = 65_536
+_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**20), "MALLOC_ARENA_MAX": "2"}
+"""By itself glibc would keep what large images took, after they are gone."""
 _APP = "hpo"
 
 
@@ -84,7 +86,7 @@ class Server:
 
         figures = self.folder / "figures"
         figures.mkdir(exist_ok=True)
-        variables = {"PROMETHEUS_MULTIPROC_DIR": str(figures)}
+        variables = {"PROMETHEUS_MULTIPROC_DIR": str(figures), **_MEMORY}
         deployment: Any = serve.deployment(
             name="replica",
             num_replicas=self._n_replicas,
@@ -103,6 +105,7 @@ class Server:
             self.plan.address.max_body,
             self.plan.threads,
             str(self._log),
+            self.plan.address.host,
         )
         try:
             serve.run(app, name=_APP, route_prefix=None)
