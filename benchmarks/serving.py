@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ from statistics import median
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 CONCURRENCY = (1, 8, 64)
+_MARK = "HPO_SERVING_BENCHMARK"
 HPO = [sys.executable, "-m", "hpo.cli"]
 
 
@@ -151,9 +153,10 @@ def soak(artifact: Path, folder: Path, minutes: float) -> None:
     """Prints how many requests were sent and how many failed."""
     file, port = body(folder), free_port()
     serve = [*HPO, "serve", f"cnn={artifact}", "--port", str(port), "--quiet"]
-    seconds = int(60 * minutes)
+    seconds, mark = int(60 * minutes), secrets.token_hex(8)
+    os.environ[_MARK] = mark
     with started(serve, f"http://127.0.0.1:{port}/readyz"):
-        before = replicas()
+        before = replicas(mark)
         results: list[dict[str, float]] = []
         url = f"http://127.0.0.1:{port}/v1/models/cnn/predict"
         sender = threading.Thread(target=lambda: results.append(wrk(url, 8, seconds, file)))
@@ -171,12 +174,14 @@ def soak(artifact: Path, folder: Path, minutes: float) -> None:
     print(f"{found['rate']:,.0f} requests a second for {seconds} s, {found['failed']:.0f} failed")
 
 
-def replicas() -> list[int]:
-    """Processes of Ray Serve's replicas; of one server alone at a time."""
+def replicas(mark: str) -> list[int]:
+    """Processes of Ray Serve's replicas that have this mark in their environment."""
     found = []
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError):
-            if b"ServeReplica:hpo:replica" in Path(f"/proc/{name}/cmdline").read_bytes():
+            title = Path(f"/proc/{name}/cmdline").read_bytes()
+            variables = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
+            if b"ServeReplica:hpo:replica" in title and f"{_MARK}={mark}".encode() in variables:
                 found.append(int(name))
     return found
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,14 +81,14 @@ def serve(
     named = dict(_named(text) for text in models)
     if len(named) != len(models):
         raise SpecError("models: two have one name: name them, NAME=FOLDER")
-    watched = _watched(watch, storage, named)
+    better = None if watch is None else _Better(watch, storage, named, own)
     bundles = {name: str(_bundle(path, own, quiet)) for name, path in named.items()}
     check(bundles)
     ended = threading.Event()
     with sigterm_deferred(), Stop(limit_s=90) as stop, stop.calls(ended.set, lambda: None):
         with serving(plan, bundles) as server:
             _tell(server, host, made, quiet)
-            _attend(server, ended, watched, own)
+            _attend(server, ended, better, own)
             if not quiet:
                 print("Ending: requests under way are answered.", flush=True)
         if stop.signal is not None:
@@ -96,7 +96,7 @@ def serve(
 
 
 def _attend(
-    server: Server, ended: threading.Event, watched: Iterator[tuple[str, str]], own: str | None
+    server: Server, ended: threading.Event, better: _Better | None, own: str | None
 ) -> None:
     """Until the end: hears its owner, follows the load, looks for a better model.
 
@@ -115,57 +115,71 @@ def _attend(
         while not ended.wait(_BEAT_S):
             if not server.front.alive():
                 raise HpoError("HAProxy has ended: start the server again")
+            if errors := server.errors():
+                print(errors, end="", file=sys.stderr, flush=True)
             n = server.n_replicas()
-            if (wanted := scaling.wanted(server.front.in_flight(), n)) != n:
-                server.scale(wanted)
-            for name, path in watched:
-                if path:
-                    server.switch(name, path)
-                break
-
-
-def _watched(
-    study: str | None, storage: str | None, models: dict[str, str]
-) -> Iterator[tuple[str, str]]:
-    """(name, bundle) whenever the study has a new best that is better than what is served, else
-    ('', ''); looks every few seconds.
-
-    Raises:
-        SpecError: no such study, or several models.
-    """
-    if study is None:
-        return iter(())
-    from hpo.cli.inspect import open_study
-
-    if len(models) != 1:
-        raise SpecError("watch: serves one model: name one folder")
-    open_study(storage, study)
-    ((name, path),) = models.items()
-    return _newer(study, storage, name, path)
-
-
-def _newer(study: str, storage: str | None, name: str, path: str) -> Iterator[tuple[str, str]]:
-    from hpo.cli.inspect import open_study
-    from hpo.outcome.promotion import compare
-
-    seen, looked = str(Path(path).expanduser().resolve()), 0.0
-    served = seen
-    while True:
-        found = ""
-        if time.monotonic() - looked >= _WATCH_S:
-            looked = time.monotonic()
             try:
-                retrained = open_study(storage, study).attr("hpo:retrained") or {}
-                latest = str(retrained.get("path") or seen)
-                if latest != seen:
-                    seen = latest
-                    decision = compare(latest, served)
-                    print(decision.reason, flush=True)
-                    if decision.promoted:
-                        found, served = str(_bundle(latest, None, True)), latest
-            except HpoError as error:
-                print(f"watch: {error}", flush=True)
-        yield (name, found) if found else ("", "")
+                if (wanted := scaling.wanted(server.front.in_flight(), n)) != n:
+                    server.scale(wanted)
+                if better is not None:
+                    better.look(server)
+            except HpoError as error:  # what is served goes on
+                print(f"Error: {error}", file=sys.stderr, flush=True)
+
+
+class _Better:
+    """Looks for a study's new best every few seconds, and serves one that is better beyond noise.
+
+    Args:
+        study, storage: where `hpo retrain` notes its models.
+        models: the one that is served, by its name: an artifact's folder.
+        own: code of an own model.
+    Raises:
+        SpecError: no such study, several models, or one that does not say how it was confirmed.
+    """
+
+    def __init__(
+        self, study: str, storage: str | None, models: dict[str, str], own: str | None
+    ) -> None:
+        from hpo.inference.bundle import is_bundle
+
+        if len(models) != 1:
+            raise SpecError("watch: serves one model: name one folder")
+        ((self.name, path),) = models.items()
+        if is_bundle(path):
+            raise SpecError(
+                f"watch: {path!r} is exported, and does not say what it was confirmed with: name "
+                "the folder that `hpo retrain` saved"
+            )
+        self.study, self.storage, self.own = study, storage, own
+        self.served = self.seen = str(Path(path).expanduser().resolve())
+        self._looked = 0.0
+        self._latest()
+
+    def _latest(self) -> str:
+        from hpo.cli.inspect import open_study
+
+        retrained = open_study(self.storage, self.study).attr("hpo:retrained") or {}
+        return str(retrained.get("path") or self.seen)
+
+    def look(self, server: Server) -> None:
+        """Raises HpoError if the study cannot be read, or its best cannot be served; that one is
+        not tried again."""
+        from hpo.outcome.promotion import compare
+
+        if time.monotonic() - self._looked < _WATCH_S:
+            return
+        self._looked = time.monotonic()
+        latest = self._latest()
+        if latest == self.seen:
+            return
+        self.seen = latest
+        decision = compare(latest, self.served)
+        print(decision.reason, flush=True)
+        if decision.promoted:
+            version = server.switch(self.name, str(_bundle(latest, self.own, True)))
+            self.served = latest
+            print(f"{self.name}: version {version}", flush=True)
 
 
 def switch(

@@ -21,6 +21,7 @@ MAX_BYTES = 64_000_000
 """Of an image's file."""
 MAX_CHARACTERS = 100_000
 MAX_NUMBERS = 50_000_000
+_MOST_DIMENSIONS = 64
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _BYTE_OF_16_BITS = 256
 
@@ -123,6 +124,8 @@ def read_numbers(
         InputError: other things than numbers, another shape, NaN or infinity.
     """
     expected = f"must be numbers of shape {list(shape)}"
+    if isinstance(value, list) and (outline := _outline(value)) != list(shape):
+        raise InputError(index, f"{name}: has the shape {outline}: {expected}")
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError):
@@ -141,6 +144,15 @@ def read_numbers(
     if np.dtype(dtype).kind in "iu" and not (cast == array).all():
         raise InputError(index, f"{name}: holds fractions: {expected}, whole ones")
     return cast
+
+
+def _outline(value: Any) -> list[int]:
+    """The shape of nested lists by the first of each: millions of wrong ones cost nothing so."""
+    sizes: list[int] = []
+    while isinstance(value, list) and len(sizes) <= _MOST_DIMENSIONS:
+        sizes.append(len(value))
+        value = value[0] if value else None
+    return sizes
 
 
 def read_text(index: int, value: Any) -> str:

@@ -28,6 +28,9 @@ def compare(new: str | Path, served: str | Path) -> Promotion:
     a, b = read(new), read(served)
     if (a.model, a.data, a.metric, a.direction) != (b.model, b.data, b.metric, b.direction):
         return Promotion(False, f"{new} is of another model, data or metric than what is served")
+    for path, artifact in ((new, a), (served, b)):
+        if not artifact.confirmed or not artifact.confirmed[0].get("runs"):
+            return Promotion(False, f"{path} does not say what it was confirmed with")
     gap, half = difference(_confirmed(a), _confirmed(b))
     sign = 1 if a.direction == "maximize" else -1
     if math.isinf(half):

@@ -10,7 +10,9 @@ import asyncio
 import hmac
 import logging
 import time
+import traceback
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +33,13 @@ from hpo.serve.openapi import description, page
 MAX_BODY = 16 * 2**20
 _INLINE_BYTES = 65_536
 """Items of a larger body are read in a thread: to decode a large image takes long."""
+_N_READERS = 2
+"""Such threads: a decoded image may hold 200 MB."""
+_BODY_S = 60
+_ANSWER_S = 50
+"""The longest that a request may take for its body, and for its answers after that; HAProxy waits
+for more than both."""
+_FEWER = "send fewer, or smaller ones, at a time"
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -52,13 +61,21 @@ class App:
         figures: what is counted.
         token: asked for as `Authorization: Bearer TOKEN`; None: not asked for.
         max_body: bytes that a body may have.
+        host: name under which it is asked, beside this machine's own for itself.
     """
 
     def __init__(
-        self, models: Models, figures: Figures, token: str | None = None, max_body: int = MAX_BODY
+        self,
+        models: Models,
+        figures: Figures,
+        token: str | None = None,
+        max_body: int = MAX_BODY,
+        host: str = "localhost",
     ) -> None:
+        self._hosts = {*_HERE, host.lower()}
         self.models, self.figures, self.token, self.max_body = models, figures, token, max_body
         self.draining = False
+        self._readers = ThreadPoolExecutor(_N_READERS, thread_name_prefix="read")
         handlers: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
             HTTPException: _refused,
             Exception: _failed,
@@ -115,7 +132,7 @@ class App:
             asked_by = host if origin is None else urlsplit(origin.decode("latin-1")).netloc
         except ValueError:
             return f"host: {host[:80]!r}: is no host's name"
-        if self.token is None and host and name not in _HERE:
+        if self.token is None and host and name not in self._hosts:
             return f"host: {host[:80]!r}: without a token only localhost is answered"
         if asked_by != host:
             return "origin: a page from elsewhere asks: call the server from a program, or /docs"
@@ -129,11 +146,15 @@ class App:
 
     async def predict(self, request: Request) -> Response:
         """Answers of the model for the items of the body."""
-        begun, status, name = time.perf_counter(), 500, "-"
-        self.figures.in_flight.inc()
+        begun, status = time.perf_counter(), 500
         try:
             model = self._model(request)
-            name = model.name
+        except HTTPException as error:
+            self.figures.request("-", error.status_code, begun)
+            raise
+        in_flight = self.figures.in_flight.labels(model.name)
+        in_flight.inc()
+        try:
             response = await self._answered(model, request)
             status = response.status_code
             return response
@@ -141,31 +162,44 @@ class App:
             status = error.status_code
             raise
         finally:
-            self.figures.in_flight.dec()
-            self.figures.request(name, status, begun)
+            in_flight.dec()
+            self.figures.request(model.name, status, begun)
 
     async def _answered(self, model: Loaded, request: Request) -> Response:
         predictor = model.predictor
         try:
-            items = await items_of(request, self.max_body, model.takes_images)
+            async with asyncio.timeout(_BODY_S):
+                items = await items_of(request, self.max_body, model.takes_images)
         except ClientDisconnect:
             raise HTTPException(400, "body: ended before it was whole") from None
+        except TimeoutError:
+            raise HTTPException(408, f"body: did not arrive within {_BODY_S} s") from None
         try:
-            rows = await self._read(predictor, items, request)
+            async with asyncio.timeout(_ANSWER_S):
+                rows = await self._read(predictor, items, request)
+                answers = predictor.relate(items, await model.batcher.answer(rows))
         except InputError as error:
             raise HTTPException(422, f"item {error.index}: {error}") from None
-        answers = predictor.relate(items, await model.batcher.answer(rows))
+        except TimeoutError:
+            raise HTTPException(413, f"inputs: take more than {_ANSWER_S} s: {_FEWER}") from None
         content = {"model": model.name, "version": model.version, "answers": answers}
         return _json(content)
 
     async def _read(self, predictor: Any, items: list[Item], request: Request) -> list[Row]:
+        end = time.monotonic() + _ANSWER_S
+
         def read() -> list[Row]:
-            return [predictor.read(item, index) for index, item in enumerate(items)]
+            rows = []
+            for index, item in enumerate(items):
+                if time.monotonic() > end:  # nobody waits for them any more
+                    raise TimeoutError
+                rows.append(predictor.read(item, index))
+            return rows
 
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) <= _INLINE_BYTES:
             return read()
-        return await asyncio.to_thread(read)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
 
     def _model(self, request: Request) -> Loaded:
         by_name = self.models.by_name
@@ -214,7 +248,8 @@ def _predicted(path: str) -> str | None:
     if path == "/v1/predict":
         return ""
     name = path.removeprefix("/v1/models/").removesuffix("/predict")
-    return name if path == f"/v1/models/{name}/predict" and "/" not in name else None
+    whole = path == f"/v1/models/{name}/predict"
+    return name if whole and name and "/" not in name else None
 
 
 def _json(content: Any) -> Response:
@@ -231,11 +266,14 @@ async def _refused(request: Request, error: HTTPException) -> Response:
     response = _line(error.status_code, str(error.detail))
     for name, value in (error.headers or {}).items():
         response.headers[name] = value  # Allow, of a wrong method
-    if error.status_code in (400, 411, 413, 415):
+    if error.status_code in (400, 408, 411, 413, 415):
         response.headers["Connection"] = "close"  # the rest of the body is not waited for
     return response
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    _log.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
+    # Not the error's message: it may hold a part of the request.
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{where.filename}:{where.lineno}, in {where.name}"
+    _log.error("%s %s: %s at %s", request.method, request.url.path, type(error).__name__, place)
     return _line(500, "the model failed on this request; the server's log says why")

@@ -27,6 +27,8 @@ async def items_of(request: Request, max_body: int, takes_images: bool) -> list[
     Raises:
         HTTPException: 400, 413 or 415, with one line.
     """
+    if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
+        raise HTTPException(415, f"content-encoding: {encoding[:20]!r}: send the body as it is")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return _from_json(await _body(request, max_body))

@@ -40,6 +40,8 @@ class _Handler(socketserver.StreamRequestHandler):
             answer = {"error": str(error), "exit_code": error.exit_code}
         except (ValueError, KeyError, TypeError) as error:
             answer = {"error": f"request: is not understood ({error})", "exit_code": 2}
+        except Exception as error:  # told to who asks: what is served goes on
+            answer = {"error": f"{type(error).__name__}: {error}", "exit_code": 1}
         self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 

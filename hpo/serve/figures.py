@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -41,6 +42,7 @@ class Figures:
         self.in_flight = Gauge(
             "hpo_requests_in_flight",
             "Requests under way.",
+            ["model"],
             registry=own,
             multiprocess_mode="livesum",
         )
@@ -59,6 +61,16 @@ class Figures:
         """Prometheus' text format."""
         registry = self.own
         if FOLDER in os.environ:
+            _forget_the_dead(Path(os.environ[FOLDER]))
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """What a killed replica had under way is over; what it has counted stays."""
+    for file in folder.glob("gauge_live*_*.db"):
+        try:
+            os.kill(int(file.stem.rpartition("_")[2]), 0)
+        except ProcessLookupError:
+            file.unlink(missing_ok=True)

@@ -17,23 +17,31 @@ from pathlib import Path
 
 from hpo.errors import HpoError, SpecError
 
+_ANY = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}
+"""All addresses of the machine, and the one to ask at."""
 _LONGEST_S = 60
-"""Of an answer."""
+"""Without a byte of a client, or in line."""
+_ANSWER_S = 120
+"""Until a replica answers, which itself gives up sooner."""
 _BUFFER = 262_144
 """Bytes of a request that are kept until it is answered, so that it can be sent again."""
+_AT_ONCE = 256
+"""Requests that one replica has in hand; more wait in line, where they hold no memory of it."""
 _CONFIG = """\
 global
     maxconn 2000
     nbthread 1
     tune.bufsize {buffer}
+    no strict-limits
     stats socket {folder}/front.sock mode 600 level admin
     hard-stop-after {drain}s
 defaults
     mode http
     timeout connect 2s
     timeout client {longest}s
-    timeout server {longest}s
-    timeout queue 30s
+    timeout server {answer}s
+    timeout queue {longest}s
+    timeout check 10s
     timeout http-request 10s
     timeout http-keep-alive 60s
     option redispatch 1
@@ -45,7 +53,7 @@ defaults
     errorfile 429 {folder}/429.http
     errorfile 502 {folder}/503.http
     errorfile 503 {folder}/503.http
-    errorfile 504 {folder}/503.http
+    errorfile 504 {folder}/504.http
 frontend front
     bind {host}:{port}
 {limit}    http-request deny deny_status 413 if {{ req.hdr_val(content-length) gt {max_body} }}
@@ -54,8 +62,9 @@ frontend front
 backend replicas
     balance leastconn
     option httpchk GET /readyz
-    default-server check inter 500ms fastinter 100ms downinter 100ms fall 1 rise 1
-    default-server observe layer4 error-limit 1 on-error mark-down
+    # A dead replica refuses the connection, which is seen at once; one that takes long is alive.
+    default-server check inter 500ms fastinter 100ms downinter 100ms fall 3 rise 1
+    default-server observe layer4 error-limit 1 on-error mark-down maxconn {at_once}
 {servers}
 """
 _LIMIT = """\
@@ -69,6 +78,7 @@ _REASONS = {
     413: ("Content Too Large", "body: may have {max_body} bytes: send less at a time"),
     429: ("Too Many Requests", "rate: more than {rate} requests a second: wait a little"),
     503: ("Service Unavailable", "no replica is ready"),
+    504: ("Gateway Timeout", "no answer within {answer} s: send fewer items at a time"),
 }
 
 
@@ -118,6 +128,7 @@ class Front:
         self, address: Address, ports: Sequence[int], folder: Path, drain_s: int = 20
     ) -> None:
         self.port = _free(address)
+        self.host = _ANY.get(address.host, address.host)
         self.drain_s = drain_s
         self._folder = folder
         self._write(address, ports, folder)
@@ -135,10 +146,12 @@ class Front:
         )
 
     def _write(self, address: Address, ports: Sequence[int], folder: Path) -> None:
-        values = {"max_body": address.max_body, "rate": address.rate}
+        values = {"max_body": address.max_body, "rate": address.rate, "answer": _ANSWER_S}
         for status, (reason, line) in _REASONS.items():
             body = f'{{"error":"{line.format(**values)}"}}'
             head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\n"
+            head += "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
+            head += "Retry-After: 1\r\n" if status in (429, 503) else ""
             head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
             (folder / f"{status}.http").write_text(head + body, encoding="ascii", newline="")
         servers = [f"    server r{k} 127.0.0.1:{port}" for k, port in enumerate(ports)]
@@ -148,6 +161,8 @@ class Front:
             folder=folder,
             drain=self.drain_s,
             longest=_LONGEST_S,
+            answer=_ANSWER_S,
+            at_once=_AT_ONCE,
             host=host,
             port=self.port,
             limit="" if address.rate is None else _LIMIT.format(rate=address.rate),
@@ -185,9 +200,9 @@ class Front:
 
         end = time.monotonic() + limit_s
         while time.monotonic() < end and self.alive():
-            connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
+            connection = HTTPConnection(self.host, self.port, timeout=5)
             with contextlib.suppress(OSError, HTTPException):
-                connection.request("GET", "/readyz")
+                connection.request("GET", "/readyz", headers={"Host": "localhost"})
                 if connection.getresponse().status == 200:
                     return
             connection.close()

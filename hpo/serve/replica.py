@@ -6,6 +6,7 @@ Ray Serve gives the number of processes, their health, their replacement and new
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -25,10 +26,18 @@ class Replica:
         token_file: holds the token that is asked for; None: none is.
         max_body: bytes that a body may have.
         threads: cores that one run of a graph may use.
+        log: file of what fails, which the server shows.
+        host: name under which clients ask.
     """
 
     def __init__(
-        self, ports: Sequence[int], token_file: str | None, max_body: int, threads: int
+        self,
+        ports: Sequence[int],
+        token_file: str | None,
+        max_body: int,
+        threads: int,
+        log: str,
+        host: str,
     ) -> None:
         import uvicorn
 
@@ -36,10 +45,13 @@ class Replica:
         from hpo.serve.figures import Figures
         from hpo.serve.models import Models
 
+        handler = logging.FileHandler(log, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logging.getLogger("hpo.serve").addHandler(handler)
         figures = Figures()
         token = None if token_file is None else Path(token_file).read_text(encoding="utf-8")
         self.models = Models(figures.batch, threads)
-        self.app = App(self.models, figures, token, max_body)
+        self.app = App(self.models, figures, token, max_body, host)
         self.socket = _bound(ports)
         config = uvicorn.Config(
             self.app,

@@ -22,6 +22,9 @@ from hpo.serve.replica import Replica
 _READY_S = 120
 _SPARE = 2
 """Ports beyond the replicas: a killed one's may not be free at once."""
+_MOST_LOGGED = 65_536
+_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**20), "MALLOC_ARENA_MAX": "2"}
+"""By itself glibc would keep what large images took, after they are gone."""
 _APP = "hpo"
 
 
@@ -67,6 +70,8 @@ class Server:
             file.write_text(plan.token, encoding="utf-8")
             self._token_file = str(file)
         self._n_replicas = plan.replicas[0]
+        self._log, self._n_told = folder / "errors.log", 0
+        self._log.touch()
         self._deploy()
         self.front = Front(plan.address, self._ports, folder)
         self.front.wait_until_ready(_READY_S)
@@ -81,7 +86,7 @@ class Server:
 
         figures = self.folder / "figures"
         figures.mkdir(exist_ok=True)
-        variables = {"PROMETHEUS_MULTIPROC_DIR": str(figures)}
+        variables = {"PROMETHEUS_MULTIPROC_DIR": str(figures), **_MEMORY}
         deployment: Any = serve.deployment(
             name="replica",
             num_replicas=self._n_replicas,
@@ -95,7 +100,12 @@ class Server:
         # run; a Ray without it replaces them, one after another.
         deployment._version = "1"
         app = deployment.bind(
-            self._ports, self._token_file, self.plan.address.max_body, self.plan.threads
+            self._ports,
+            self._token_file,
+            self.plan.address.max_body,
+            self.plan.threads,
+            str(self._log),
+            self.plan.address.host,
         )
         try:
             serve.run(app, name=_APP, route_prefix=None)
@@ -135,6 +145,14 @@ class Server:
         with self._lock:
             self._n_replicas = min(max(n, low), high)
             self._deploy()
+
+    def errors(self) -> str:
+        """What replicas have logged since the last call; lines without a part of any request."""
+        with self._log.open(encoding="utf-8", errors="replace") as file:
+            file.seek(self._n_told)
+            found = file.read(_MOST_LOGGED)
+            self._n_told = file.tell()
+        return found
 
     def n_replicas(self) -> int:
         """Replicas that are asked for."""

@@ -96,6 +96,7 @@ def serve(server: WSGIServer, host: str, token_shown: str | None) -> None:
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches the address."""
     try:
-        return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
-    except OSError:
+        found = {str(one[4][0]) for one in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
         return False
+    return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in found)

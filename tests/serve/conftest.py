@@ -40,6 +40,7 @@ class Running:
     port: int
     bundles: dict[str, Path]
     environment: dict[str, str]
+    host: str = "127.0.0.1"
 
     def request(
         self,
@@ -49,7 +50,7 @@ class Running:
         kind: str = "application/json",
         **headers: str,
     ) -> tuple[int, bytes]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = HTTPConnection(self.host, self.port, timeout=60)
         with contextlib.closing(connection):
             connection.request(method, path, body, {"Content-Type": kind, **headers})
             answer = connection.getresponse()
@@ -71,11 +72,18 @@ class Running:
         ).read_bytes().split(b"\0")
 
 
-def start(folder: Path, bundles: dict[str, Path], *flags: str, **environment: str) -> Running:
+def start(
+    folder: Path,
+    bundles: dict[str, Path],
+    *flags: str,
+    host: str = "127.0.0.1",
+    torch_there: bool = False,
+    **environment: str,
+) -> Running:
     """`hpo serve` on a free port, once it is ready."""
     blocker = folder / "without"
     blocker.mkdir(exist_ok=True)
-    (blocker / "sitecustomize.py").write_text(NO_TORCH)
+    (blocker / "sitecustomize.py").write_text("" if torch_there else NO_TORCH)
     found = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(blocker), os.environ.get("PYTHONPATH", "")]),
@@ -85,7 +93,7 @@ def start(folder: Path, bundles: dict[str, Path], *flags: str, **environment: st
     }
     models = [f"{name}={path}" for name, path in bundles.items()]
     process = subprocess.Popen(
-        [*HPO, "serve", *models, "--port", "0", *flags],
+        [*HPO, "serve", *models, "--host", host, "--port", "0", *flags],
         env=found,
         cwd=folder,
         text=True,
@@ -97,8 +105,8 @@ def start(folder: Path, bundles: dict[str, Path], *flags: str, **environment: st
     said = []
     for line in process.stdout:
         said.append(line)
-        if match := re.search(r"Try it: http://[^:]+:(\d+)/docs", line):
-            return Running(process, int(match[1]), bundles, found)
+        if match := re.search(r"Try it: http://\S+:(\d+)/docs", line):
+            return Running(process, int(match[1]), bundles, found, host)
     raise AssertionError("".join(said))
 
 

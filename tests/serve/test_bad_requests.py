@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -90,6 +91,7 @@ def test_a_wrong_request_gets_one_clear_line(running: Running, case: str) -> Non
         ("POST", "/v1/models/none/predict", 404),
         ("GET", "/v1/models/%2e%2e%2fetc", 404),
         ("GET", "/nothing", 404),
+        ("POST", "/v1/models//predict", 404),
     ],
 )
 def test_other_addresses_and_methods_are_refused(
@@ -116,6 +118,27 @@ def memory_of(running: Running) -> int:
         status = Path(f"/proc/{pid}/status").read_text()
         total += int(status.partition("VmRSS:")[2].split()[0]) * 1024
     return total
+
+
+def test_heavy_bodies_of_one_client_leave_the_others_answered(running: Running) -> None:
+    """Both replicas are busy for seconds with what is no input at all."""
+    body = b'{"image": [' + b"[]," * 4_000_000 + b"[]]}"
+    heavy: list[int] = []
+    senders = [
+        threading.Thread(target=lambda: heavy.append(running.request("POST", CNN, body)[0]))
+        for _ in range(4)
+    ]
+    for sender in senders:
+        sender.start()
+    light = []
+    while any(sender.is_alive() for sender in senders):
+        light.append(running.request("POST", RNN, '{"text": "Smith"}')[0])
+    assert heavy == [422] * 4 and set(light) == {200}
+
+
+def test_a_compressed_body_is_refused_as_such(running: Running) -> None:
+    found = running.request("POST", RNN, b"x", JSON, **{"Content-Encoding": "gzip"})
+    assert found[0] == 415 and b"content-encoding" in found[1]
 
 
 def test_large_bodies_leave_no_memory_behind(running: Running) -> None:

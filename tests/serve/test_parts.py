@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from hpo.errors import SpecError
 from hpo.outcome.promotion import compare
+from hpo.serve.app import App
 from hpo.serve.batching import Batcher
 from hpo.serve.control import ask
+from hpo.serve.figures import Figures
 from hpo.serve.front import Address, Front
-from hpo.serve.models import check_name
+from hpo.serve.models import Loaded, Models, check_name
 from hpo.serve.scaling import DOWN_AFTER, UP_AFTER, Scaling
 from hpo.serve.server import Plan, check
 
@@ -148,3 +156,84 @@ def test_a_new_best_is_promoted_only_if_it_is_better_beyond_noise(tmp_path: Path
     assert compare(worse, saved(tmp_path / "higher", [0.9, 0.91, 0.925], **lower)).promoted
     assert not compare(better, saved(tmp_path / "other", [0.1, 0.1, 0.1], data="mnist")).promoted
     assert not compare(better, saved(tmp_path / "one", [0.1])).promoted
+
+
+def test_a_model_that_does_not_say_its_runs_is_not_promoted(tmp_path: Path) -> None:
+    served = saved(tmp_path / "served", [0.90, 0.91, 0.92])
+    silent = saved(tmp_path / "silent", [0.95, 0.96, 0.975], confirmed=[{"trial": 1}])
+    decision = compare(silent, served)
+    assert not decision.promoted and "does not say" in decision.reason
+
+
+def test_what_a_killed_replica_had_under_way_is_forgotten_and_its_counts_are_kept(
+    tmp_path: Path,
+) -> None:
+    """Each process writes files of its own, and any of them tells of all."""
+    script = """
+import os, signal, sys, time
+from hpo.serve.figures import Figures
+figures = Figures()
+figures.request("m", 200, time.perf_counter())
+figures.in_flight.labels("m").inc()
+if sys.argv[1:]:
+    os.kill(os.getpid(), signal.SIGKILL)
+print(figures.text().decode())
+"""
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", script, *end],
+            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        for end in (["killed"], [])
+    ]
+    assert told[0].returncode == -signal.SIGKILL
+    assert 'hpo_requests_in_flight{model="m"} 1.0' in told[1].stdout, told[1].stderr
+    assert 'hpo_requests_total{model="m",status="200"} 2.0' in told[1].stdout
+
+
+class Failing:
+    """A predictor that fails on what it is asked, with the question in its error."""
+
+    def read(self, item: Any, index: int) -> Any:
+        return item
+
+    def answer(self, rows: list[Any]) -> list[Any]:
+        raise ValueError(f"cannot stand {rows}")
+
+    def relate(self, items: list[Any], answers: list[Any]) -> list[Any]:
+        return answers
+
+
+def test_a_failure_is_logged_by_its_place_without_a_part_of_the_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    models = Models(lambda name, n: None, 1)
+    batcher = Batcher(Failing(), lambda n: None)  # type: ignore[arg-type]
+    models.by_name = {"m": Loaded("m", "", 1, batcher, False)}
+    answer = TestClient(App(models, Figures()), "http://localhost").post(
+        "/v1/predict", json={"text": "my secret"}
+    )
+    assert answer.status_code == 500 and "log" in answer.json()["error"]
+    assert "ValueError" in caplog.text and "test_parts.py" in caplog.text
+    assert "secret" not in caplog.text
+
+
+class Slow(Failing):
+    """A predictor that takes longer for a row than a request may take."""
+
+    def answer(self, rows: list[Any]) -> list[Any]:
+        time.sleep(0.3)
+        return rows
+
+
+def test_a_request_that_takes_too_long_is_told_to_send_less(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hpo.serve.app._ANSWER_S", 0.1)
+    models = Models(lambda name, n: None, 1)
+    batcher = Batcher(Slow(), lambda n: None)  # type: ignore[arg-type]
+    models.by_name = {"m": Loaded("m", "", 1, batcher, False)}
+    answer = TestClient(App(models, Figures()), "http://localhost").post("/v1/predict", json={})
+    assert answer.status_code == 413 and "send fewer" in answer.json()["error"]

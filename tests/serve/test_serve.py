@@ -18,7 +18,12 @@ import torch
 
 from hpo.inference.pictures import png_of
 from hpo.inference.predictor import Predictor
-from tests.artifacts import data_of
+from hpo.search import make_pruner, make_sampler
+from hpo.space import Space
+from hpo.storage.ledger import Ledger
+from hpo.storage.meta import StudyMeta
+from hpo.storage.sql import open_storage
+from tests.artifacts import artifact, data_of
 from tests.serve.conftest import HPO, Running, start, stop
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -192,3 +197,59 @@ def test_more_than_the_rate_is_refused(bundles: dict[str, Path], tmp_path: Path)
         assert statuses.count(200) <= 10 and 429 in statuses
     finally:
         stop(found)
+
+
+def test_a_study_s_new_best_is_served_if_it_is_better_beyond_noise(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hpo.db"
+    study = Ledger.create_or_open(
+        open_storage(url, create=True),
+        "s",
+        StudyMeta("cnn", "accuracy", "maximize", Space(), "digits", 1, 0),
+        lambda n: make_sampler("random", Space(), 0),
+        make_pruner("none", epochs=1),
+    )
+    first = confirmed(tmp_path / "a", [0.90, 0.91, 0.92])
+    flags = ("--replicas", "1", "--watch", "s", "--storage", url)
+    found = start(tmp_path, {"cnn": first}, *flags, host="::1", torch_there=True)
+    assert found.process.stdout is not None
+    try:
+        lines = iter(found.process.stdout.readline, "")
+        for name, values, damaged, said in (
+            ("b", [0.80, 0.99, 0.91], False, "is not better beyond noise"),
+            ("c", [0.95, 0.96, 0.975], True, "Error: "),
+            ("d", [0.95, 0.96, 0.975], False, "cnn: version 2"),
+        ):
+            latest = confirmed(tmp_path / name, values)
+            if damaged:
+                (latest / "weights.safetensors").write_bytes(b"nothing")
+            study.set_attr("hpo:retrained", {"path": str(latest)})
+            assert any(said in line for line in lines)
+        status, text = found.request("POST", "/v1/predict", pngs(1)[0], "image/png")
+        assert status == 200 and json.loads(text)["version"] == 2
+    finally:
+        assert stop(found) == 128 + signal.SIGTERM
+
+
+def test_a_watch_says_what_it_cannot_watch(bundles: dict[str, Path], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hpo.db"
+    for models, line in (
+        ([f"a={bundles['cnn']}", f"b={bundles['cnn']}"], "serves one model"),
+        ([f"a={bundles['cnn']}"], "is exported"),
+    ):
+        done = subprocess.run(
+            [*HPO, "serve", *models, "--watch", "s", "--storage", url, "--port", "0"],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2 and line in done.stderr
+
+
+def confirmed(folder: Path, values: list[float]) -> Path:
+    """A saved CNN whose facts tell of such a confirmation."""
+    copied = Path(shutil.copytree(artifact("cnn"), folder))
+    facts = json.loads((copied / "model.json").read_text())
+    runs = [{"seed": seed, facts["metric"]: value} for seed, value in enumerate(values)]
+    first = {"trial": 1, "default": False, "searched": 0.9, "params": {}, "runs": runs}
+    facts["confirmed"] = [{**first, "values": values}]
+    (copied / "model.json").write_text(json.dumps(facts))
+    return copied
