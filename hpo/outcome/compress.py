@@ -138,6 +138,25 @@ def compress(
     return replace(found, to=_written(maker, found, graphs[chosen], target))
 
 
+def measure(path: str | Path, wishes: Wishes, *, model: ModelLike = None) -> Variant:
+    """The last of the variants that these wishes come to, on validation rows: for a search.
+
+    Nothing is chosen or written, and the test rows stay unseen.
+
+    Args:
+        path, model: as for `compress`.
+        wishes: prunes, or has one method, or both; neither: the original.
+    Raises:
+        SpecError, HpoError: as `compress`; that variant failed.
+    """
+    code = code_of(artifact_at(path), model)
+    rows = find_rows(artifact_at(path), code, None, "val")
+    variants, _ = Maker.open(path, code, rows, lambda phase: None).variants(wishes)
+    if variants[-1].quality is None:
+        raise HpoError(variants[-1].problem)
+    return variants[-1]
+
+
 def artifact_at(path: str | Path) -> Artifact:
     """The facts of the saved model.
 
@@ -272,7 +291,8 @@ class Maker:
             measured.append(variant)
         self.progress("timing")
         made = {v.name: graphs[v.name] for v in measured if v.quality is not None}
-        times = latencies(self.deployed, made)
+        unpacked = {v.name for v in measured if v.unpacked}
+        times = latencies(self.deployed, made, unpacked)
         return [replace(v, latency=times.get(v.name, {})) for v in measured]
 
 
@@ -362,6 +382,7 @@ def _written(maker: Maker, found: Compression, graphs: Graphs, target: Path) -> 
     assert variant.drop is not None
     facts["test"] = {} if found.test is None else {found.metric: found.test.chosen.value}
     facts["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+    facts["unpack"] = variant.unpacked
     facts["compressed"] = {
         "variant": variant.name,
         "pruned": variant.pruned,

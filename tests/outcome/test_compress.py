@@ -23,6 +23,7 @@ from hpo.outcome.variants import ORIGINAL, Compression, Variant, choose, facts_o
 from hpo.registry import find_model, load_data, load_model
 from hpo.report.compression_page import compression_page, write_compression
 from hpo.report.page import html
+from hpo.training.session import Job, start
 from tests.outcome.artifacts import saved
 
 
@@ -73,7 +74,7 @@ def test_the_chosen_one_is_a_bundle_that_answers(path: Path, found: Compression)
     facts = Bundle.open(found.to).facts
     chosen = next(v for v in found.variants if v.name == found.chosen)
     assert facts["compressed"]["variant"] == chosen.name
-    assert facts["task"] == "image-classification"
+    assert facts["task"] == "image-classification" and facts["unpack"] == chosen.unpacked
     assert (found.to / "classifier.onnx").stat().st_size == chosen.n_bytes
     data = load_data(load_model(find_model("cnn")), "digits", 0)
     assert data is not None and data.test is not None
@@ -256,3 +257,21 @@ def test_a_verdict_says_when_the_interval_reaches_beyond_what_is_allowed(
     sure = replace(chosen, drop=Measure(0.0, -0.001, 0.001, "bootstrap"))
     others = [v if v is not chosen else sure for v in found.variants]
     assert "is not excluded" not in replace(found, variants=others).verdict
+
+
+@pytest.mark.parametrize("params", [{"prune": 0.5, "bits": 8}, {"prune": 0.0, "bits": 32}])
+def test_a_search_can_measure_one_form_without_writing_or_testing_it(
+    path: Path, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPO_ARTIFACT", str(path))
+    before = {p: p.stat().st_mtime_ns for p in path.rglob("*") if "export" not in p.parts}
+    example = Path(__file__).resolve().parents[2] / "docs" / "examples" / "compressed.py"
+    session = start(Job(find_model(f"{example}:train"), {**params, "fine_tune": 1}, "own", 0, 1))
+    metrics = session.step().metrics
+    session.stop()
+    assert set(metrics) == {"accuracy", "size_mb", "latency_ms"}
+    whole = (path / "export" / "onnx" / "classifier.onnx").stat().st_size / 1e6
+    smaller = metrics["size_mb"] < 0.3 * whole
+    assert smaller == (params["bits"] == 8) and metrics["latency_ms"] > 0
+    after = {p: p.stat().st_mtime_ns for p in path.rglob("*") if "export" not in p.parts}
+    assert before == after
