@@ -36,6 +36,7 @@ def train(trial: Any) -> None:
         structured=prune > 0,
         methods=METHODS[trial.params["bits"]],
         fine_tune=trial.params["fine_tune"] if prune else None,
+        seed=trial.seed,
     )
     found = measure(os.environ["HPO_ARTIFACT"], wishes)
     trial.report(

@@ -51,6 +51,7 @@ class Wishes:
         methods: of METHODS; each is tried with and without pruning.
         max_drop: of the metric that may be lost.
         fine_tune: epochs after pruning; None: half of the model's own.
+        seed: of the training after pruning.
     """
 
     prune: float = 0.0
@@ -58,6 +59,7 @@ class Wishes:
     methods: tuple[str, ...] = DEFAULT
     max_drop: float = 0.005
     fine_tune: int | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         problems = []
@@ -263,7 +265,7 @@ class Maker:
         self.progress(f"training on for {epochs} epochs")
         assert self.rows.trained is not None
         network = pruning.fine_tuned(
-            network, self.code, artifact.params, self.rows.trained, epochs, kept
+            network, self.code, artifact.params, self.rows.trained, epochs, kept, wishes.seed
         )
         if epochs:
             self.notes.append(f"The pruned network was trained on for {epochs} epochs.")

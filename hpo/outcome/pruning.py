@@ -241,6 +241,7 @@ def fine_tuned(
     data: Data,
     epochs: int,
     kept: tuple[list[nn.Parameter], list[Tensor]] = ((), ()),  # type: ignore[assignment]
+    seed: int = 0,
 ) -> nn.Module:
     """Trains a pruned network on, as it was trained, at a third of the rate, which falls to 0.
 
@@ -255,7 +256,7 @@ def fine_tuned(
     adapted = copy.copy(model)
     adapted.build = lambda params, data: network  # type: ignore[method-assign]
     settings = TrainSettings(
-        max(1, epochs), device=pick_device(), threads=torch.get_num_threads(), channels_last=False
+        max(1, epochs), seed, pick_device(), threads=torch.get_num_threads(), channels_last=False
     )
     if not epochs:  # or else an average that nobody keeps would be evaluated
         params = {name: value for name, value in params.items() if name != "ema"}
