@@ -28,7 +28,8 @@ METHODS = {32: (), 8: ("weights",), 4: ("weights4",)}
     "accuracy",
 )
 def train(trial: Any) -> None:
-    from hpo.outcome.compress import Wishes, measure
+    from hpo.outcome.compress import measure
+    from hpo.outcome.wishes import Wishes
 
     prune = round(trial.params["prune"], 2)
     wishes = Wishes(

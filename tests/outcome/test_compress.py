@@ -17,9 +17,10 @@ from hpo.inference.pictures import png_of
 from hpo.inference.predictor import Predictor
 from hpo.outcome import latency
 from hpo.outcome.classified import Measure
-from hpo.outcome.compress import DEFAULT, Wishes, compress, methods_of
+from hpo.outcome.compress import compress
 from hpo.outcome.quality import DIFFERENCE, Quality, drop
 from hpo.outcome.variants import ORIGINAL, Compression, Variant, choose, facts_of
+from hpo.outcome.wishes import DEFAULT, Wishes, methods_of
 from hpo.registry import find_model, load_data, load_model
 from hpo.report.compression_page import compression_page, write_compression
 from hpo.report.page import html
@@ -245,6 +246,14 @@ def test_neither_a_bundle_nor_other_folders_nor_a_model_without_its_data_is_take
     (lost / "model.json").write_text(json.dumps({**facts, "data": "npz:/no/such.npz"}))
     with pytest.raises(SpecError, match=r"data: 'npz:/no/such.npz': nothing at"):
         compress(lost, Wishes())
+
+
+def test_data_without_validation_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN.replace("x[200:250], y[200:250]", "x[:0], y[:0]"))
+    reference = f"{tmp_path}/mine.py:Net"
+    folder = saved(reference, tmp_path / "runs")
+    with pytest.raises(SpecError, match=r"^data: 'sums' has no validation rows"):
+        compress(folder, Wishes(), model=reference)
 
 
 def test_a_verdict_says_when_the_interval_reaches_beyond_what_is_allowed(
