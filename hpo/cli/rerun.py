@@ -91,8 +91,8 @@ def _print(study: str, found: Rerun, form: Format) -> None:
 
 
 def _full(value: Any) -> Any:
-    """A float with all its digits: the last ones are what is looked for."""
-    return repr(value) if isinstance(value, float) else value
+    """Floats with all their digits: the last ones are what is looked for."""
+    return repr(value) if isinstance(value, float | list) else value
 
 
 def register(app: typer.Typer) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _SETTINGS = ("precision", "checkpoint_gradients", "accumulate", "grad_clip", "patience", "ema")
 LATENCY = "latency_ms"
 Value = float | list[float] | None
+"""Of one objective, or of several in their order."""
 _CUT = (*CUT_OFF, "oom", "timeout")
 """Kinds of failure that come from outside a training: what it had reached is compared."""
 
@@ -197,13 +198,13 @@ def compare(ledger: Ledger, planned: Plan, trained: Trained) -> Rerun:
         trial=trial.number,
         state=state,
         same=same,
-        value=Difference(", ".join(_named(meta)), before, value),
+        value=Difference(", ".join(_named(meta)) or "value", before, value),
         steps=Difference("steps", len(then), len(curve)),
         part=part,
         error=Difference("error", reason, error),
         metrics=list(_other_metrics(trial, trained, metric)) if error is None else [],
         differences=list(_differences(planned, trained)),
-        notes=list(_notes(trial, planned, cut)),
+        notes=list(_notes(trial, planned, meta, cut)),
     )
 
 
@@ -232,14 +233,13 @@ def _value(
 
 
 def _named(meta: StudyMeta) -> list[str]:
-    """Objectives that repeat bit by bit: all but seconds."""
-    names = [one.metric for one in meta.objectives]
-    return [name for name in names if name != LATENCY] or names
+    """Objectives that can repeat bit by bit: all but the one that a clock measures."""
+    return [one.metric for one in meta.objectives if one.metric != LATENCY]
 
 
 def _of_bits(meta: StudyMeta, values: list[float] | None) -> Value:
-    """Values of `_named`; the bare one if there is one objective."""
-    if values is None:
+    """Values of `_named`; the bare one if there is one objective, None if none can repeat."""
+    if values is None or not _named(meta):
         return None
     if not meta.several:
         return values[0]
@@ -290,7 +290,7 @@ def _differences(planned: Plan, trained: Trained) -> Iterator[Difference]:
             yield Difference(title, before, found)
 
 
-def _notes(trial: FrozenTrial, planned: Plan, cut: bool) -> Iterator[str]:
+def _notes(trial: FrozenTrial, planned: Plan, meta: StudyMeta, cut: bool) -> Iterator[str]:
     origin, run = origin_of(trial), trial.user_attrs.get("run", {})
     if "retry_of" in origin:
         yield f"it was attempt {origin['attempt']}, after trial {origin['retry_of']}"
@@ -300,5 +300,7 @@ def _notes(trial: FrozenTrial, planned: Plan, cut: bool) -> Iterator[str]:
         yield f"it was cut off ({trial.user_attrs.get(REASON)}): the steps it reached are compared"
     if not planned.then:
         yield "recorded by an earlier version: its packages and files are not known in full"
+    if LATENCY in meta.measured:
+        yield f"{LATENCY} is a clock's word, never the same twice: it does not count"
     if run.get("device") == "cuda":
         yield "on a GPU the same seed need not give the same bits"

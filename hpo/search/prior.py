@@ -120,7 +120,7 @@ class Prior:
         own = [trial for trial in trials if FROM not in trial.system_attrs]
         if not len(offered) < min(len(own), MOST_OFFERED):
             return None
-        values = [sign * t.value for t in own if t.state.name == "COMPLETE" and t.value is not None]
+        values = [_loss(t, sign) for t in own if t.state.name == "COMPLETE"]
         misleading = {
             source
             for source in {source_of(trial) for trial in offered}
@@ -145,7 +145,7 @@ def _misleads(offered: Sequence[FrozenTrial], own: Sequence[float], sign: int) -
     """
     # One that failed says nothing of its study: it may have been interrupted.
     losses = [
-        math.inf if trial.state.name == "PRUNED" else sign * float(trial.value or 0.0)
+        math.inf if trial.state.name == "PRUNED" else _loss(trial, sign)
         for trial in offered
         if trial.state.name in ("COMPLETE", "PRUNED")
     ]
@@ -153,6 +153,13 @@ def _misleads(offered: Sequence[FrozenTrial], own: Sequence[float], sign: int) -
         return False
     last = len(own) > 1 and max(losses) > max(own)
     return last or sum(loss > median(own) for loss in losses) >= MOST_IN_VAIN
+
+
+def _loss(trial: FrozenTrial, sign: int) -> float:
+    """A COMPLETE trial's value, smaller is better; none that breaks a constraint is any good."""
+    if any(by > 0 for by in trial.constraints.values()):
+        return math.inf
+    return sign * float(trial.value or 0.0)
 
 
 def candidates(space: Space, source: Source) -> list[Candidate]:

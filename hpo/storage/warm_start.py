@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import SpecError
 from hpo.search.prior import FROM, Earlier, Source, candidates
+from hpo.storage.measured import broken_by
 from hpo.storage.meta import META, StudyMeta
 from hpo.storage.view import StudyView
 
@@ -122,13 +123,23 @@ def _source(storage: BaseStorage, one: str, name: str, meta: StudyMeta) -> Sourc
     if differs:
         return differs[:1]
     fixed = old.settings.get("fixed") or {}
-    trials = tuple(
-        Earlier(trial.number, {**fixed, **trial.params}, -old.sign * trial.value)
+    complete = [
+        trial
         for trial in view.trials()
         if trial.state.name == "COMPLETE" and trial.value is not None
+    ]
+    if not complete:
+        return [f"warm_start: {one!r} has no completed trial: let it finish one, or drop it"]
+    trials = tuple(
+        Earlier(trial.number, {**fixed, **trial.params}, -old.sign * float(trial.value or 0.0))
+        for trial in complete
+        if _may_win(trial, meta)
     )
     if not trials:
-        return [f"warm_start: {one!r} has no completed trial: let it finish one, or drop it"]
+        return [
+            f"warm_start: {one!r}: none of its {len(complete)} completed trials keeps "
+            f"{', '.join(map(str, meta.constraints))}: loosen it, or drop the study"
+        ]
     source = Source(one, old.data, trials)
     if not candidates(meta.space, source):
         return [
@@ -136,3 +147,8 @@ def _source(storage: BaseStorage, one: str, name: str, meta: StudyMeta) -> Sourc
             "space: widen it (--set), or drop the study"
         ]
     return source
+
+
+def _may_win(trial: FrozenTrial, meta: StudyMeta) -> bool:
+    """Whether it breaks none of this study's constraints, as far as its metrics say."""
+    return all(by <= 0 for by in broken_by(meta, trial.user_attrs.get("metrics") or {}))

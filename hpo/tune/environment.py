@@ -156,6 +156,7 @@ def ray_here(threads: int, preloaded: Sequence[str]) -> Iterator[None]:
         preloaded: modules that workers import ahead.
     """
     _set_defaults()
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 is for what nobody waits for
     with _private_ray(threads, preloaded), _shut_down():
         yield
 

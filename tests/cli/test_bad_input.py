@@ -44,7 +44,7 @@ CASES: dict[str, tuple[list[str], str]] = {
     ),
     "sampler of one objective": (
         ["run", "--model", "cnn", "--objective", "f1", "--objective", "loss", "--sampler", "skopt"],
-        "'skopt' knows one objective alone: choose from grid",
+        "'skopt' knows one objective alone: choose from auto, grid",
     ),
     "sampler without constraints": (
         ["run", "--model", "cnn", "--constraint", "params<=3", "--sampler", "cmaes"],
@@ -53,6 +53,13 @@ CASES: dict[str, tuple[list[str], str]] = {
     "pruner of one objective": (
         ["run", "--model", "cnn", "--objective", "f1", "--objective", "params", "--pruner", "asha"],
         "'asha' judges a trial by one objective: leave it out",
+    ),
+    "warm start of several objectives": (
+        [
+            *("run", "--model", "cnn", "--warm-start", "old"),
+            *("--objective", "f1", "--objective", "params"),
+        ],
+        "'old' beside several objectives: earlier studies are ranked by one value",
     ),
     "unknown pruner": (["run", "--model", "cnn", "--pruner", "ash"], "asha"),
     "unknown data": (["run", "--model", "cnn", "--data", "digitz"], "did you mean 'digits'"),

@@ -112,11 +112,11 @@ def test_the_saved_facts_and_the_card_hold_every_objective(tmp_path: Any) -> Non
 
 def test_several_objectives_choose_sampler_pruner_and_name(tmp_path: Any) -> None:
     study = resolved(tmp_path, **TWO)
-    assert (study.spec.sampler, study.spec.pruner) == ("gp", "none")
-    assert study.name == "mine-train-gp-accuracy-cost"
+    assert (study.spec.sampler, study.spec.pruner) == ("auto", "none")
+    assert study.name == "mine-train-auto-accuracy-cost"
     again = resolved(tmp_path, **study.spec.model_dump(exclude={"model", "confirm_top"}))
     assert again.spec == study.spec  # as `hpo resume` reads it
     one = resolved(tmp_path, objectives=["f1"], constraints=["cost<=3"])
-    assert (one.spec.sampler, one.spec.pruner, one.guide) == ("tpe", "median", Objective("f1"))
+    assert (one.spec.sampler, one.spec.pruner, one.guide) == ("auto", "median", Objective("f1"))
     figure = resolved(tmp_path, objectives=["params"])
     assert (figure.spec.pruner, figure.guide) == ("none", Objective("accuracy"))

@@ -76,7 +76,7 @@ def run(
     asked = ledger.ask(params, _origin(study, ledger, ONE))
     assert asked is not None
     job = job_of(study)
-    metric = ledger.meta.metric
+    metric = ledger.meta.guide.metric
     session = start(replace(job, params={**job.params, **asked.params}))
     attrs: dict[str, Any] = {"run": {"device": pick_device(), "data": session.data_digest}}
     try:
@@ -98,7 +98,7 @@ def run(
         session.stop()
         return asked.number
     best = session.best()
-    ledger.complete(asked.number, best[metric], {"metrics": best, **attrs})
+    ledger.conclude(asked.number, best, {"metrics": best, **attrs})
     return asked.number
 
 
@@ -127,6 +127,30 @@ def test_the_cnn_on_digits_comes_to_the_same_bits(folder: Path) -> None:
             assert found.metrics == found.differences == []  # the losses, too
             assert "bit for bit" in found.verdict
         assert before == ((folder / "hpo.db").stat().st_size, ledger.study.user_attrs)
+
+
+@pytest.mark.parametrize("objectives", [["accuracy", "params", "latency_ms"], ["latency_ms"]])
+def test_every_objective_is_compared_but_the_clocks(folder: Path, objectives: list[str]) -> None:
+    small = {"width": "8", "depth": "2"}
+    goals = {"objectives": objectives, "constraints": ["size_mb<=50"]}
+    study, storage = study_of(folder, model="cnn", epochs=1, set=small, **goals)
+    with drive(study, storage) as ledger:
+        number = run(study, ledger, study.space.default())
+        trial = ledger.trial(number)
+        found = again(ledger, number, folder)
+        assert found.same, found
+        assert [d.what for d in found.metrics] == ["latency_ms"]
+        assert any("latency_ms is a clock's word" in note for note in found.notes)
+        if len(objectives) > 1:
+            assert found.value.what == "accuracy, params"
+            assert found.value.then == found.value.now == trial.values[:2]
+            assert repr(trial.values[:2]) in found.verdict
+            planned = plan(ledger, number)
+            trained = train(planned.job, str(folder))
+            trained.metrics["params"] += 1
+            other = compare(ledger, planned, trained)
+            assert other.same is False and other.part is None
+            assert str(trial.values[1] + 1) in other.verdict
 
 
 def test_another_model_of_the_zoo_does_so_too(folder: Path) -> None:

@@ -120,6 +120,29 @@ def test_it_proposes_what_the_chosen_sampler_would() -> None:
     assert tell(auto, 7) == tell(alone, 7)
 
 
+@pytest.mark.parametrize("directions", [["minimize"], ["minimize", "maximize"]])
+@pytest.mark.parametrize(("short_s", "chosen"), [(0, ["gp"]), (60, ["gp", "tpe"])])
+def test_it_chooses_so_under_constraints_and_for_several_objectives_too(
+    directions: list[str], short_s: float, chosen: list[str]
+) -> None:
+    def told(name: str, **options: Any) -> optuna.Study:
+        sampler = make_sampler(name, SPACE, 3, n_trials=12, **options)
+        study = optuna.create_study(directions=directions, sampler=sampler)
+        for _ in range(N_TIMED + 2):
+            trial = study.ask()
+            point = SPACE.suggest(trial)
+            trial.set_constraint("n", point["n"] - 5.0)
+            study.tell(trial, [point["x"], float(point["n"])][: len(directions)])
+        return study
+
+    auto = told("auto", short_s=short_s)
+    assert [choice["sampler"] for choice in auto.user_attrs[CHOICES]] == chosen
+    points, alone = ([trial.params for trial in study.trials] for study in (auto, told("gp")))
+    n_same = N_TIMED if "tpe" in chosen else N_TIMED + 2
+    assert points[:n_same] == alone[:n_same]
+    assert len({SPACE.key(point) for point in points}) == N_TIMED + 2
+
+
 def test_short_trials_change_the_sampler_once_and_for_all(
     storage: BaseStorage, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -122,6 +122,20 @@ def test_a_pruned_one_counts_against_its_study() -> None:
     assert 1 <= len(offered(study)) <= 2
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
+@pytest.mark.parametrize("breaks", [True, False])
+def test_what_breaks_a_constraint_is_no_good_whatever_its_value(sampler: str, breaks: bool) -> None:
+    prior = Prior(SPACE, [source_of(loss)])
+    study = optuna.create_study(sampler=make_sampler(sampler, SPACE, 0, n_trials=30, prior=prior))
+    for _ in range(10):
+        trial = study.ask()
+        point = SPACE.suggest(trial)
+        earlier = FROM in study.trials[trial.number].system_attrs
+        trial.set_constraint("c", 1.0 if earlier == breaks else -1.0)
+        study.tell(trial, loss(point) - 9.0 * (earlier == breaks))
+    assert len(offered(study)) == (1 if breaks else MOST_OFFERED)
+
+
 def test_the_same_seed_does_not_draw_what_the_earlier_study_drew() -> None:
     cold = run(None, 12)
     trials = tuple(Earlier(t.number, t.params, float(t.value or 0.0)) for t in cold.trials)

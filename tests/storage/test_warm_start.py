@@ -9,6 +9,8 @@ import optuna
 import pytest
 
 from hpo import Choice, Float, Space, SpecError
+from hpo.model import Objective
+from hpo.objectives import constraints_of
 from hpo.search import make_pruner, make_sampler
 from hpo.storage.ledger import Ledger, StudyMeta
 from hpo.storage.sql import open_storage
@@ -93,6 +95,39 @@ def test_what_cannot_be_started_from_is_refused(storage: Any, name: str, expecte
         warm_start(storage, "new", meta(), ["good", name])
     (line,) = refused.value.problems
     assert line.startswith("warm_start: ") and repr(name) in line and expected in line
+
+
+def test_what_breaks_this_studys_constraints_is_left_out(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/hpo.db", create=True)
+    old = make(storage, "old", n_trials=0)  # without constraints: it takes whatever is good
+    for accuracy, params in ((0.9, 500.0), (0.7, 80.0), (0.8, 100.0)):
+        asked = old.ask()
+        assert asked is not None
+        metrics = {"accuracy": accuracy, "params": params}
+        old.complete(asked.number, accuracy, {"metrics": metrics})
+
+    def started(*constraints: str) -> list[int]:
+        new = meta(constraints=constraints_of(constraints))
+        (source,) = warm_start(storage, "new", new, ["old"]).sources
+        return [trial.number for trial in source.trials]
+
+    assert started() == [0, 1, 2]
+    assert started("params<=100") == [1, 2]
+    assert started("latency_ms<=3") == [0, 1, 2]  # not measured then, so not known now
+    with pytest.raises(SpecError, match=r"'old': none of its 3 completed trials keeps params<=9:"):
+        started("params<=9")
+
+
+def test_a_study_of_several_objectives_is_no_start(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/hpo.db", create=True)
+    more = (Objective("params", "minimize"),)
+    front = make(storage, "front", n_trials=0, more=more)
+    asked = front.ask()
+    assert asked is not None
+    front.conclude(asked.number, {"accuracy": 0.9, "params": 5.0})
+    with pytest.raises(SpecError, match="warm_start: 'front' has several objectives: name one"):
+        warm_start(storage, "new", meta(), ["front"])
+    assert warm_start(storage, "new", meta(), ["all"]).sources == ()
 
 
 def test_all_problems_are_told_at_once(storage: Any) -> None:

@@ -48,6 +48,7 @@ def test_sizes_are_counted_by_hand() -> None:
     assert sizes_of(net) == {"params": 40 + 8, "size_mb": (44 * 4 + 4 * 4 * 4 + 8) / 1e6}
 
 
+@pytest.mark.alone  # it measures time
 def test_latency_is_the_median_of_warm_calls_and_soon_known() -> None:
     calls = iter([0.2, 0.0, 0.0] + [0.002, 0.004, 0.006, 0.008, 0.5] * 40)
     started = time.perf_counter()

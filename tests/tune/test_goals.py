@@ -32,7 +32,7 @@ def test_accuracy_against_parameters_of_the_cnn(tmp_path: Path) -> None:
     goals = ["--objective", "accuracy", "--objective", "params", "--constraint", "latency_ms<=1000"]
     small = ["--epochs", "1", "--set", "width=8..12", "--set", "depth=2", "--confirm-seeds", "1"]
     found = hpo("run", "--model", "cnn", "--n-trials", "3", *small, *goals, folder=tmp_path)
-    name = "cnn-gp-accuracy-params"
+    name = "cnn-auto-accuracy-params"
     assert found["study"] == name and found["trials"] == {"COMPLETE": 3}
     trials = ledger(tmp_path, name).trials()
     for trial in trials:
@@ -93,7 +93,7 @@ def test_constraints_and_nan_with_one_objective(tmp_path: Path) -> None:
     (tmp_path / "toy.py").write_text(TOY)
     run = ["run", "--model", "./toy.py:train", "--epochs", "1", "--no-retrain", "--no-report"]
     found = hpo(*run, "--constraint", "cost<=0.3", "--n-trials", "10", folder=tmp_path)
-    trials = ledger(tmp_path, "toy-train-tpe").trials()
+    trials = ledger(tmp_path, "toy-train-auto").trials()
     for trial in trials:
         if trial.params["how"] == "nan":
             assert trial.user_attrs["fail_reason"] == "diverged: cost is nan"
