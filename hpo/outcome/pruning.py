@@ -60,13 +60,16 @@ def prunable(network: nn.Module, deployment: Deployment) -> list[nn.Parameter]:
 
 
 def masks_of(parameters: list[nn.Parameter], share: float) -> list[Tensor]:
-    """Which weights stay, 1 or 0: the least of all together go, each in shares of the root mean
-    square of its matrix; else a layer of small weights, beside a table of large ones, would go whole.
+    """Which weights stay, 1 or 0: the least of all together go.
+
+    Each counts in shares of its matrix's root mean square: else a layer of small weights, beside a
+    table of large ones, would go whole.
 
     Args:
         share: of the weights that go, 0..1.
     """
-    flat = torch.cat([(p / p.square().mean().sqrt()).detach().reshape(-1) for p in parameters])
+    scales = [p.detach().square().mean().sqrt().clamp_min(1e-12) for p in parameters]
+    flat = torch.cat([(p / s).detach().flatten() for p, s in zip(parameters, scales, strict=True)])
     mask = _mask(prune.L1Unstructured(amount=share), flat)
     parts = torch.split(mask, [p.numel() for p in parameters])
     return [part.view_as(p) for part, p in zip(parts, parameters, strict=True)]
