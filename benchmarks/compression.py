@@ -26,10 +26,11 @@ from typing import Any
 import numpy as np
 
 from hpo.outcome.artifact import Artifact, load, read, save
-from hpo.outcome.compress import Maker, Wishes
+from hpo.outcome.compress import Maker
 from hpo.outcome.quality import Judge, drop
 from hpo.outcome.rows import find_rows
 from hpo.outcome.variants import ORIGINAL
+from hpo.outcome.wishes import Wishes
 from hpo.registry import find_model, load_model
 from hpo.training.session import Job
 from hpo.tune.pool import train

@@ -66,8 +66,9 @@ def compress(
         raise SpecError("format: 'csv' is unknown: choose from table, json")
     if prune is not None and not 0 < prune < 1:
         raise SpecError(f"prune: {prune:g}: must be a share, 0 < share < 1")
-    from hpo.outcome.compress import Wishes, artifact_at, default_target, methods_of
+    from hpo.outcome.compress import artifact_at, default_target
     from hpo.outcome.compress import compress as make
+    from hpo.outcome.wishes import Wishes, methods_of
     from hpo.report.compression_page import check_folder, write_compression
 
     share = prune or 0.0

@@ -49,17 +49,9 @@ class OnnxRuntime:
         self._sessions: dict[str, Any] = {name: self._open(name) for name in bundle.graphs}
 
     def _open(self, graph: str) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         file = self.bundle.file(self.bundle.graphs[graph]["file"])
         try:
-            return onnxruntime.InferenceSession(
-                str(file), options, providers=["CPUExecutionProvider"]
-            )
+            return session_of(str(file), self.threads, bool(self.bundle.facts.get("unpack")))
         except Exception as error:  # onnxruntime's own classes derive from Exception alone
             reason = str(error).partition("\n")[0][:200]
             raise SpecError(
@@ -71,3 +63,23 @@ class OnnxRuntime:
         feeds = dict(zip(self._inputs[graph], map(np.ascontiguousarray, arrays), strict=True))
         outputs: list[Array] = session.run(None, feeds)
         return outputs
+
+
+def session_of(graph: str | bytes, threads: int, unpack: bool) -> Any:
+    """A session of onnxruntime.
+
+    Args:
+        graph: path or content of an ONNX file.
+        threads: cores that one run may use.
+        unpack: whether weights that are stored as integers become floats when it is opened, once,
+            and not in each run; not for graphs that compute in integers.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if unpack:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

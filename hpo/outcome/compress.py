@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import io
-import math
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -28,63 +27,18 @@ from hpo.outcome.export import bundle_of, facts_of
 from hpo.outcome.graph_formats import dynamic_of, to_onnx
 from hpo.outcome.latency import latencies
 from hpo.outcome.quality import Graphs, Judge, drop
-from hpo.outcome.quantization import METHODS, OPSET, lean, quantize, weight_bytes
+from hpo.outcome.quantization import OPSET, lean, quantize, weight_bytes
 from hpo.outcome.rows import Rows, find_rows
 from hpo.outcome.variants import ORIGINAL, Compression, Test, Variant, choose
+from hpo.outcome.wishes import Wishes
+from hpo.registry import find_data, load_data
+from hpo.training.session import SPLIT_SEED
 
 if TYPE_CHECKING:
     from torch import nn
 
-ALIASES = {"int8": ("int8-static", "int8-dynamic")}
-DEFAULT = ("int8-static", "int8-dynamic", "weights")
 _CALIBRATION_ROWS, _AT_ONCE = 256, 32
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What is to be tried.
-
-    Attributes:
-        prune: share of the weights, or of the channels, that go; 0: none.
-        structured: channels.
-        methods: of METHODS; each is tried with and without pruning.
-        max_drop: of the metric that may be lost.
-        fine_tune: epochs after pruning; None: half of the model's own.
-    """
-
-    prune: float = 0.0
-    structured: bool = False
-    methods: tuple[str, ...] = DEFAULT
-    max_drop: float = 0.005
-    fine_tune: int | None = None
-
-    def __post_init__(self) -> None:
-        problems = []
-        if not 0 <= self.prune < 1:
-            problems.append(f"prune: {self.prune}: must be a share, 0 < share < 1")
-        if self.structured and not self.prune:
-            problems.append("structured: says how to prune: add --prune 0.5")
-        if not (math.isfinite(self.max_drop) and self.max_drop >= 0):
-            problems.append(f"max-drop: {self.max_drop}: must be 0 or more, in the metric's unit")
-        if self.fine_tune is not None and self.fine_tune < 0:
-            problems.append(f"fine-tune: {self.fine_tune}: must be 0 epochs or more")
-        if self.fine_tune is not None and not self.prune:
-            problems.append("fine-tune: follows pruning: add --prune 0.5")
-        for method in self.methods:
-            if method not in METHODS:
-                choices = ", ".join((*ALIASES, *METHODS))
-                problems.append(f"quantize: {method!r} is unknown: choose from {choices}")
-        if problems:
-            raise SpecError(problems)
-
-
-def methods_of(names: Sequence[str], prune: float) -> tuple[str, ...]:
-    """What `--quantize` asks for; without it all common ways, or none beside `--prune`."""
-    if not names:
-        return () if prune else DEFAULT
-    found = [method for name in names for method in ALIASES.get(name, (name,))]
-    return tuple(dict.fromkeys(found))
 
 
 def compress(
@@ -112,7 +66,7 @@ def compress(
     target = Path(to).expanduser().absolute() if to is not None else default_target(path)
     bundle.check_target(target)
     code = code_of(artifact, model)
-    rows = find_rows(artifact, code, None, "val")
+    rows = validation_rows(artifact, code)
     progress("exporting")
     maker = Maker.open(path, code, rows, progress)
     variants, graphs = maker.variants(wishes)
@@ -138,6 +92,25 @@ def compress(
     return replace(found, to=_written(maker, found, graphs[chosen], target))
 
 
+def measure(path: str | Path, wishes: Wishes, *, model: ModelLike = None) -> Variant:
+    """The last of the variants that these wishes come to, on validation rows: for a search.
+
+    Nothing is chosen or written, and the test rows stay unseen.
+
+    Args:
+        path, model: as for `compress`.
+        wishes: prunes, or has one method, or both; neither: the original.
+    Raises:
+        SpecError, HpoError: as `compress`; that variant failed.
+    """
+    code = code_of(artifact_at(path), model)
+    rows = validation_rows(artifact_at(path), code)
+    variants, _ = Maker.open(path, code, rows, lambda phase: None).variants(wishes)
+    if variants[-1].quality is None:
+        raise HpoError(variants[-1].problem)
+    return variants[-1]
+
+
 def artifact_at(path: str | Path) -> Artifact:
     """The facts of the saved model.
 
@@ -150,6 +123,21 @@ def artifact_at(path: str | Path) -> Artifact:
             "folder that `hpo retrain` printed"
         )
     return read(path)
+
+
+def validation_rows(artifact: Artifact, code: Model) -> Rows:
+    """What variants are judged on.
+
+    Raises:
+        SpecError: the model's data is not there, has changed, or has no validation rows.
+    """
+    data = load_data(code, find_data(code, artifact.data), SPLIT_SEED)
+    if data is not None and (not data.val or not len(data.val[0])):
+        raise SpecError(
+            f"data: {data.name!r} has no validation rows, which variants are judged on: give its "
+            "data some"
+        )
+    return find_rows(artifact, code, None, "val")
 
 
 def default_target(path: str | Path) -> Path:
@@ -244,7 +232,7 @@ class Maker:
         self.progress(f"training on for {epochs} epochs")
         assert self.rows.trained is not None
         network = pruning.fine_tuned(
-            network, self.code, artifact.params, self.rows.trained, epochs, kept
+            network, self.code, artifact.params, self.rows.trained, epochs, kept, wishes.seed
         )
         if epochs:
             self.notes.append(f"The pruned network was trained on for {epochs} epochs.")
@@ -272,7 +260,8 @@ class Maker:
             measured.append(variant)
         self.progress("timing")
         made = {v.name: graphs[v.name] for v in measured if v.quality is not None}
-        times = latencies(self.deployed, made)
+        unpacked = {v.name for v in measured if v.unpacked}
+        times = latencies(self.deployed, made, unpacked)
         return [replace(v, latency=times.get(v.name, {})) for v in measured]
 
 
@@ -362,6 +351,7 @@ def _written(maker: Maker, found: Compression, graphs: Graphs, target: Path) -> 
     assert variant.drop is not None
     facts["test"] = {} if found.test is None else {found.metric: found.test.chosen.value}
     facts["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+    facts["unpack"] = variant.unpacked
     facts["compressed"] = {
         "variant": variant.name,
         "pruned": variant.pruned,

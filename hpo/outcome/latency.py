@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from hpo.inference.runtime import session_of
 from hpo.outcome.deployed import Deployed
 from hpo.outcome.quality import Graphs
 
@@ -31,21 +32,18 @@ class Latency:
     n: int
 
 
-def latencies(deployed: Deployed, variants: Mapping[str, Graphs]) -> dict[str, dict[int, Latency]]:
+def latencies(
+    deployed: Deployed, variants: Mapping[str, Graphs], unpacked: Collection[str]
+) -> dict[str, dict[int, Latency]]:
     """Of each variant, by the number of rows that pass at once.
 
     Args:
         variants: graphs by the variant's name.
+        unpacked: variants whose weights become floats when they are opened.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
     sessions = {
         variant: {
-            name: onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-            for name, content in graphs.items()
+            name: session_of(content, 1, variant in unpacked) for name, content in graphs.items()
         }
         for variant, graphs in variants.items()
     }

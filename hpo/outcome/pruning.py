@@ -60,12 +60,16 @@ def prunable(network: nn.Module, deployment: Deployment) -> list[nn.Parameter]:
 
 
 def masks_of(parameters: list[nn.Parameter], share: float) -> list[Tensor]:
-    """Which weights stay, 1 or 0: the least magnitudes of all together go.
+    """Which weights stay, 1 or 0: the least of all together go.
+
+    Each counts in shares of its matrix's root mean square: else a layer of small weights, beside a
+    table of large ones, would go whole.
 
     Args:
         share: of the weights that go, 0..1.
     """
-    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    scales = [p.detach().square().mean().sqrt().clamp_min(1e-12) for p in parameters]
+    flat = torch.cat([(p / s).detach().flatten() for p, s in zip(parameters, scales, strict=True)])
     mask = _mask(prune.L1Unstructured(amount=share), flat)
     parts = torch.split(mask, [p.numel() for p in parameters])
     return [part.view_as(p) for part, p in zip(parts, parameters, strict=True)]
@@ -241,6 +245,7 @@ def fine_tuned(
     data: Data,
     epochs: int,
     kept: tuple[list[nn.Parameter], list[Tensor]] = ((), ()),  # type: ignore[assignment]
+    seed: int = 0,
 ) -> nn.Module:
     """Trains a pruned network on, as it was trained, at a third of the rate, which falls to 0.
 
@@ -255,7 +260,7 @@ def fine_tuned(
     adapted = copy.copy(model)
     adapted.build = lambda params, data: network  # type: ignore[method-assign]
     settings = TrainSettings(
-        max(1, epochs), device=pick_device(), threads=torch.get_num_threads(), channels_last=False
+        max(1, epochs), seed, pick_device(), threads=torch.get_num_threads(), channels_last=False
     )
     if not epochs:  # or else an average that nobody keeps would be evaluated
         params = {name: value for name, value in params.items() if name != "ema"}

@@ -1,8 +1,8 @@
 """Graphs in ONNX with fewer bits a weight, by onnxruntime's quantizer.
 
 Whatever the way, weights that it leaves as they are (of recurrent layers, embeddings, transposed
-convolutions) are stored as integers by channel and made floats again when they are used: they
-shrink the file and speed nothing up.
+convolutions) are stored as integers by channel and made floats again: they shrink the file and
+speed nothing up.
 Source: Jacob et al. 2018 (integer arithmetic, scales and zero points).
 """
 

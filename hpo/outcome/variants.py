@@ -43,6 +43,12 @@ class Variant:
     latency: dict[int, Latency] = field(default_factory=dict)
     problem: str = ""
 
+    @property
+    def unpacked(self) -> bool:
+        """Whether stored weights become floats when it is opened: where nothing else is asked of
+        onnxruntime than that, or it computes in integers by operators of their own."""
+        return self.method not in ("", "int8-static")
+
 
 @dataclass(frozen=True)
 class Test:

@@ -17,12 +17,14 @@ from hpo.inference.pictures import png_of
 from hpo.inference.predictor import Predictor
 from hpo.outcome import latency
 from hpo.outcome.classified import Measure
-from hpo.outcome.compress import DEFAULT, Wishes, compress, methods_of
+from hpo.outcome.compress import compress
 from hpo.outcome.quality import DIFFERENCE, Quality, drop
 from hpo.outcome.variants import ORIGINAL, Compression, Variant, choose, facts_of
+from hpo.outcome.wishes import DEFAULT, Wishes, methods_of
 from hpo.registry import find_model, load_data, load_model
 from hpo.report.compression_page import compression_page, write_compression
 from hpo.report.page import html
+from hpo.training.session import Job, start
 from tests.outcome.artifacts import saved
 
 
@@ -73,7 +75,7 @@ def test_the_chosen_one_is_a_bundle_that_answers(path: Path, found: Compression)
     facts = Bundle.open(found.to).facts
     chosen = next(v for v in found.variants if v.name == found.chosen)
     assert facts["compressed"]["variant"] == chosen.name
-    assert facts["task"] == "image-classification"
+    assert facts["task"] == "image-classification" and facts["unpack"] == chosen.unpacked
     assert (found.to / "classifier.onnx").stat().st_size == chosen.n_bytes
     data = load_data(load_model(find_model("cnn")), "digits", 0)
     assert data is not None and data.test is not None
@@ -246,6 +248,14 @@ def test_neither_a_bundle_nor_other_folders_nor_a_model_without_its_data_is_take
         compress(lost, Wishes())
 
 
+def test_data_without_validation_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN.replace("x[200:250], y[200:250]", "x[:0], y[:0]"))
+    reference = f"{tmp_path}/mine.py:Net"
+    folder = saved(reference, tmp_path / "runs")
+    with pytest.raises(SpecError, match=r"^data: 'sums' has no validation rows"):
+        compress(folder, Wishes(), model=reference)
+
+
 def test_a_verdict_says_when_the_interval_reaches_beyond_what_is_allowed(
     found: Compression,
 ) -> None:
@@ -256,3 +266,21 @@ def test_a_verdict_says_when_the_interval_reaches_beyond_what_is_allowed(
     sure = replace(chosen, drop=Measure(0.0, -0.001, 0.001, "bootstrap"))
     others = [v if v is not chosen else sure for v in found.variants]
     assert "is not excluded" not in replace(found, variants=others).verdict
+
+
+@pytest.mark.parametrize("params", [{"prune": 0.5, "bits": 8}, {"prune": 0.0, "bits": 32}])
+def test_a_search_can_measure_one_form_without_writing_or_testing_it(
+    path: Path, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPO_ARTIFACT", str(path))
+    before = {p: p.stat().st_mtime_ns for p in path.rglob("*") if "export" not in p.parts}
+    example = Path(__file__).resolve().parents[2] / "docs" / "examples" / "compressed.py"
+    session = start(Job(find_model(f"{example}:train"), {**params, "fine_tune": 1}, "own", 0, 1))
+    metrics = session.step().metrics
+    session.stop()
+    assert set(metrics) == {"accuracy", "size_mb", "latency_ms"}
+    whole = (path / "export" / "onnx" / "classifier.onnx").stat().st_size / 1e6
+    smaller = metrics["size_mb"] < 0.3 * whole
+    assert smaller == (params["bits"] == 8) and metrics["latency_ms"] > 0
+    after = {p: p.stat().st_mtime_ns for p in path.rglob("*") if "export" not in p.parts}
+    assert before == after

@@ -41,10 +41,19 @@ def test_the_least_weights_of_all_layers_together_go() -> None:
     parameters = prunable(net, classifier_of_images(net, INFO))
     assert [p.dim() for p in parameters] == [4, 4, 2]  # no biases, no norms
     masks = masks_of(parameters, 0.6)
-    flat = torch.cat([p.detach().abs().flatten() for p in parameters])
+    sizes = [p.detach().abs() / p.detach().square().mean().sqrt() for p in parameters]
+    flat = torch.cat([size.flatten() for size in sizes])
     mask = torch.cat([m.flatten() for m in masks]).bool()
     assert round(0.6 * len(flat)) == int((~mask).sum())
     assert flat[~mask].max() <= flat[mask].min()
+
+
+def test_no_layer_goes_because_its_weights_are_smaller_than_another_ones() -> None:
+    net = small()
+    with torch.no_grad():
+        net[4].weight.mul_(1e-3)
+    _, mask, _ = masks_of(prunable(net, classifier_of_images(net, INFO)), 0.3)
+    assert 0.5 < mask.mean() < 0.9
 
 
 def test_what_no_graph_uses_is_not_pruned() -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from hpo.deployment import Graph
 from hpo.errors import HpoError
+from hpo.inference.runtime import session_of
 from hpo.outcome.graph_formats import onnx_call, to_onnx
 from hpo.outcome.quantization import METHODS, OPSET, integers, quantize, store_weights, weight_bytes
 
@@ -52,6 +53,14 @@ def test_every_method_does_nearly_the_same_with_a_fraction_of_the_bytes(
     assert len(made) < (0.2 if method == "weights4" else 0.33) * len(written)
     assert weight_bytes(made) < len(made)
     onnx.checker.check_model(onnx.load_from_string(made))
+
+
+def test_stored_weights_may_be_made_floats_when_a_graph_is_opened(written: bytes) -> None:
+    made = quantize(written, "weights", [])
+    rows = {"images": np.random.default_rng(0).random((4, 1, 8, 8), np.float32)}
+    each_time, once = (session_of(made, 1, unpack) for unpack in (False, True))
+    (expected,), (found,) = each_time.run(None, rows), once.run(None, rows)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_static_quantization_computes_convolutions_in_integers(written: bytes) -> None:
