@@ -4,8 +4,8 @@
     python benchmarks/serving.py soak [--artifact FOLDER] [--minutes 10]
 
 `load` sends a digit as JSON with wrk at concurrency 1, 8 and 64, in turns.  `soak` sends for that
-long at concurrency 8 while the model is switched twice and a replica is killed, and counts what
-fails.  Without --artifact the zoo's CNN is trained on digits for an epoch.  Needs wrk (apt).
+long at concurrency 8 while the model is switched to another and back and a replica is killed, and
+counts what fails.  Without --artifact the zoo's CNN is trained on digits for two epochs.  Needs wrk (apt).
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ _MARK = "HPO_SERVING_BENCHMARK"
 HPO = [sys.executable, "-m", "hpo.cli"]
 
 
-def trained(folder: Path) -> Path:
+def trained(folder: Path, seed: int) -> Path:
     """An artifact of the zoo's CNN, as a run saves it."""
+    name = f"cnn-{seed}"
     subprocess.run(
         [
             *(*HPO, "run", "--model", "cnn", "--n-trials", "1", "--epochs", "2", "--quiet"),
             *("--storage", str(folder / "hpo.db"), "--output", str(folder), "--no-report"),
-            *("--confirm-seeds", "1", "--name", "cnn"),
+            *("--confirm-seeds", "1", "--name", name, "--seed", str(seed)),
         ],
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    return folder / "cnn" / "best"
+    return folder / name / "best"
 
 
 def body(folder: Path) -> Path:
@@ -149,8 +150,9 @@ def load(artifact: Path, folder: Path, seconds: int, rounds: int) -> None:
                 )
 
 
-def soak(artifact: Path, folder: Path, minutes: float) -> None:
-    """Prints how many requests were sent and how many failed."""
+def soak(artifact: Path, other: Path, folder: Path, minutes: float) -> None:
+    """Prints how many requests were sent and how many failed, while the model becomes another one
+    and the first one again."""
     file, port = body(folder), free_port()
     serve = [*HPO, "serve", f"cnn={artifact}", "--port", str(port), "--quiet"]
     seconds, mark = int(60 * minutes), secrets.token_hex(8)
@@ -161,10 +163,10 @@ def soak(artifact: Path, folder: Path, minutes: float) -> None:
         url = f"http://127.0.0.1:{port}/v1/models/cnn/predict"
         sender = threading.Thread(target=lambda: results.append(wrk(url, 8, seconds, file)))
         sender.start()
-        switch = [*HPO, "switch", f"cnn={artifact}", "--port", str(port)]
-        for event in ("switch", "kill", "switch"):
+        for event in (other, "kill", artifact):
             time.sleep(seconds / 4)
-            if event == "switch":
+            if isinstance(event, Path):
+                switch = [*HPO, "switch", f"cnn={event}", "--port", str(port)]
                 subprocess.run(switch, check=True)
             else:
                 os.kill(before[0], signal.SIGKILL)
@@ -197,11 +199,11 @@ def main() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "models")])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        artifact = (given.artifact or trained(folder)).absolute()
+        artifact = (given.artifact or trained(folder, 0)).absolute()
         if given.command == "load":
             load(artifact, folder, given.seconds, given.rounds)
         else:
-            soak(artifact, folder, given.minutes)
+            soak(artifact, trained(folder, 1), folder, given.minutes)
 
 
 if __name__ == "__main__":
