@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
-import shutil
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from hpo.model import Data, Model
 from hpo.outcome.artifact import Artifact, save
 from hpo.registry import find_model, load_data, load_model
 from hpo.training.loop import Training, TrainSettings
 from hpo.tune.pool import safetensors_of
+
+SHELF = "HPO_TEST_SHELF"
+"""The environment variable with the folder that all processes of a run of the tests share."""
 
 
 @functools.cache
@@ -64,7 +67,16 @@ def facts_of(model: str, params: Mapping[str, Any], data: Data, test: dict[str, 
 
 @functools.cache
 def artifact(name: str, epochs: int = 1, n: int = 64) -> Path:
-    """The folder of a saved model of the zoo, trained once per process: copy it to write in it."""
+    """The folder of a saved model of the zoo, trained once per run: copy it to write in it."""
+    folder = Path(os.environ[SHELF]) / f"{name}-{epochs}-{n}"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            made = Path(tempfile.mkdtemp(dir=folder.parent))
+            _trained(name, epochs, n, made).rename(folder)
+    return folder
+
+
+def _trained(name: str, epochs: int, n: int, folder: Path) -> Path:
     model = model_of(name)
     params = model.space.default()
     training = Training(model, params, few(data_of(name), n), TrainSettings(epochs))
@@ -72,6 +84,4 @@ def artifact(name: str, epochs: int = 1, n: int = 64) -> Path:
     while not training.finished:
         metrics = training.run_epoch()
     facts = facts_of(name, params, data_of(name), metrics)
-    folder = Path(tempfile.mkdtemp(prefix=f"hpo-{name}-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return save(facts, safetensors_of(training.net), {}, folder)

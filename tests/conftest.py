@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.artifacts import SHELF
 from tests.postgres import PostgresServer
 
 # Several tests run side by side: a thread each, in what they start too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = ["tests.networks"]
+if SHELF not in os.environ:  # the first process: what runs side by side inherits it
+    os.environ[SHELF] = tempfile.mkdtemp(prefix="hpo-tests-")
+    atexit.register(shutil.rmtree, os.environ[SHELF], ignore_errors=True)
 _numbers = itertools.count(1)
 
 
