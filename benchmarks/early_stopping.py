@@ -23,7 +23,8 @@ import numpy as np
 import optuna
 from optuna.trial import Trial, TrialState
 
-from hpo.search import make_pruner
+from hpo import Choice, Int, Space
+from hpo.search import make_pruner, make_sampler
 
 N_TRIALS = 80
 N_WORKERS = 4
@@ -37,9 +38,16 @@ PRUNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "asha": ("asha", {}),
     "hyperband": ("hyperband", {}),
 }
+SPACE = Space(
+    **{
+        name: Choice(*values) if isinstance(values[0], str) else Int(0, len(values) - 1)
+        for name, values in curves.LATTICE.items()
+    }
+)
 SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
+    "gp": lambda seed: make_sampler("gp", SPACE, seed, n_trials=N_TRIALS, n_concurrent=N_WORKERS),
 }
 
 
@@ -102,10 +110,9 @@ class Search:
         if len(self.trials) >= n_trials:
             return False
         trial = self.study.ask()
+        drawn = SPACE.suggest(trial)
         params = {
-            name: trial.suggest_categorical(name, values)
-            if isinstance(values[0], str)
-            else values[trial.suggest_int(name, 0, len(values) - 1)]
+            name: drawn[name] if isinstance(values[0], str) else values[drawn[name]]
             for name, values in curves.LATTICE.items()
         }
         self.trials.append((trial, curves.index_of(params)))

@@ -5,7 +5,8 @@
 
 `load` sends a digit as JSON with wrk at concurrency 1, 8 and 64, in turns.  `soak` sends for that
 long at concurrency 8 while the model is switched to another and back and a replica is killed, and
-counts what fails.  Without --artifact the zoo's CNN is trained on digits for two epochs.  Needs wrk (apt).
+counts what fails.  Without --artifact the zoo's CNN is trained on digits for two epochs.
+Needs wrk (apt).
 """
 
 from __future__ import annotations
