@@ -95,13 +95,15 @@ def description(models: Sequence[Loaded], with_token: bool) -> dict[str, Any]:
 
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>hpo serve</title>
-<meta name="viewport" content="width=device-width"><style>
+<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"><style>
 :root {{color-scheme: light dark}}
 body {{font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem}}
 textarea, input, button {{font: inherit; max-width: 100%; box-sizing: border-box}}
 textarea {{width: 100%; height: 5rem; font-family: monospace}}
-pre {{overflow: auto; padding: .6rem; border: 1px solid #8888; white-space: pre-wrap;
+pre {{overflow: auto; max-height: 20rem; padding: .6rem; border: 1px solid #8888; white-space: pre-wrap;
   overflow-wrap: anywhere}}
+output {{display: block}} output img {{min-width: 8rem; image-rendering: pixelated}}
+meter {{width: 12rem; max-width: 50%}}
 </style><h1>Models served here</h1>
 <p><a href="/openapi.json">openapi.json</a> describes all addresses,
 <a href="/metrics">metrics</a> counts requests.</p>
@@ -112,8 +114,22 @@ async function send(form, body, kind) {{
   const headers = kind ? {{"Content-Type": kind}} : {{}};
   const token = document.getElementById("token").value;
   if (token) headers.Authorization = "Bearer " + token;
-  const answer = await fetch(form.dataset.to, {{method: "POST", headers, body}});
-  form.querySelector("output").textContent = JSON.stringify(await answer.json(), null, 1);
+  const response = await fetch(form.dataset.to, {{method: "POST", headers, body}});
+  const found = await response.json(), shown = form.querySelector("output");
+  shown.replaceChildren();
+  for (const answer of found.answers || []) show(answer, shown);
+  shown.append(made("pre", {{textContent: JSON.stringify(found, null, 1)}}));
+}}
+function made(name, properties) {{ return Object.assign(document.createElement(name), properties); }}
+function show(answer, shown) {{
+  for (const png of answer.images || [answer.image || []].flat())
+    shown.append(made("img", {{src: "data:image/png;base64," + png, alt: "the model's image"}}));
+  const likely = Object.entries(answer.probabilities || {{}}).sort((a, b) => b[1] - a[1]);
+  for (const [label, value] of likely.slice(0, 5)) {{
+    const row = made("label", {{textContent: ` ${{label}} ${{value.toFixed(3)}}`}});
+    row.prepend(made("meter", {{value}}));
+    shown.append(row, made("br"));
+  }}
 }}
 for (const form of document.forms) form.addEventListener("submit", event => {{
   event.preventDefault();
@@ -124,7 +140,7 @@ for (const form of document.forms) form.addEventListener("submit", event => {{
 </script></html>"""
 _MODEL = """<h2>{name}</h2><p>{task}, version {version}; {facts}</p>
 <form data-to="/v1/models/{name}/predict"><p><label>JSON<textarea>{example}</textarea></label></p>
-{file}<p><button>Predict</button></p><pre><output></output></pre></form>
+{file}<p><button>Predict</button></p><output></output></form>
 <details><summary>Schema</summary><pre>{schema}</pre></details>"""
 _FILE = '<p><label>or an image <input type="file" accept="image/*"></label></p>'
 

@@ -199,6 +199,21 @@ def test_more_than_the_rate_is_refused(bundles: dict[str, Path], tmp_path: Path)
         stop(found)
 
 
+def test_a_lasting_load_brings_another_replica(bundles: dict[str, Path], tmp_path: Path) -> None:
+    found = start(tmp_path, {"cnn": bundles["cnn"]}, "--replicas", "1..2")
+    try:
+        assert len(found.replicas()) == 1
+        with Load(found, n=24) as load:
+            end = time.monotonic() + 60
+            while len(found.replicas()) < 2 and time.monotonic() < end:
+                time.sleep(0.2)
+            time.sleep(1)
+        assert len(found.replicas()) == 2
+        assert not load.failed, load.failed[:5]
+    finally:
+        stop(found)
+
+
 def test_a_study_s_new_best_is_served_if_it_is_better_beyond_noise(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/hpo.db"
     study = Ledger.create_or_open(
