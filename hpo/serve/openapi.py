@@ -100,8 +100,8 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>hpo serve
 body {{font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem}}
 textarea, input, button {{font: inherit; max-width: 100%; box-sizing: border-box}}
 textarea {{width: 100%; height: 5rem; font-family: monospace}}
-pre {{overflow: auto; max-height: 20rem; padding: .6rem; border: 1px solid #8888; white-space: pre-wrap;
-  overflow-wrap: anywhere}}
+pre {{overflow: auto; max-height: 20rem; padding: .6rem; border: 1px solid #8888;
+  white-space: pre-wrap; overflow-wrap: anywhere}}
 output {{display: block}} output img {{min-width: 8rem; image-rendering: pixelated}}
 meter {{width: 12rem; max-width: 50%}}
 </style><h1>Models served here</h1>
@@ -120,7 +120,9 @@ async function send(form, body, kind) {{
   for (const answer of found.answers || []) show(answer, shown);
   shown.append(made("pre", {{textContent: JSON.stringify(found, null, 1)}}));
 }}
-function made(name, properties) {{ return Object.assign(document.createElement(name), properties); }}
+function made(name, properties) {{
+  return Object.assign(document.createElement(name), properties);
+}}
 function show(answer, shown) {{
   for (const png of answer.images || [answer.image || []].flat())
     shown.append(made("img", {{src: "data:image/png;base64," + png, alt: "the model's image"}}));
