@@ -132,7 +132,8 @@ def check_before(study: ResolvedStudy) -> None:
     Raises:
         SpecError: the machine lacks what a trial asks for, a package, weights or data.
     """
-    from hpo.tune.environment import check_address, local_cpus, local_gpus, plan_resources
+    from hpo.tune.environment import check_address
+    from hpo.tune.resources import local_cpus, local_gpus, plan_resources
 
     if study.spec.ray_address is not None:
         check_address(study.spec.ray_address)

@@ -183,7 +183,7 @@ def run(
 def _dry_run(study: ResolvedStudy, storage: str | None) -> None:
     from hpo.cli.execute import check_problem, check_warm_start
     from hpo.storage.sql import redact, resolve_url
-    from hpo.tune.environment import local_cpus, local_gpus, plan_resources
+    from hpo.tune.resources import local_cpus, local_gpus, plan_resources
 
     if study.spec.ray_address is None:
         check_problem(study)

@@ -16,7 +16,7 @@ from hpo.storage.view import StudyView
 from hpo.study import ResolvedStudy
 from hpo.tune.bridge import Observer
 from hpo.tune.driver import drive, search
-from hpo.tune.environment import Resources
+from hpo.tune.resources import Resources
 from hpo.tune.stop import Stop
 
 if TYPE_CHECKING:

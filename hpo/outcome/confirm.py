@@ -20,8 +20,8 @@ from hpo.storage.measured import is_feasible
 from hpo.storage.view import StudyView
 from hpo.study import ResolvedStudy
 from hpo.tune.driver import job_of
-from hpo.tune.environment import Resources
 from hpo.tune.pool import train_all
+from hpo.tune.resources import Resources
 
 ATTRIBUTE = "hpo:confirmed_metrics"
 """Study attribute: {"<trial number>:<seed>": metrics}, so that nothing is trained twice."""

@@ -18,7 +18,7 @@ from hpo.storage.meta import StudyMeta
 from hpo.study import StudySpec
 from hpo.training.session import Job
 from hpo.tune.circumstances import NAMED, Difference, differences, recorded, surroundings
-from hpo.tune.environment import Resources, local_cpus, local_gpus, plan_resources
+from hpo.tune.resources import Resources, local_cpus, local_gpus, plan_resources
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

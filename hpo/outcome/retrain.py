@@ -14,8 +14,8 @@ from hpo.outcome.confirm import Confirmed, confirm, verdict_of, verdict_on_test
 from hpo.storage.ledger import Ledger
 from hpo.study import ResolvedStudy
 from hpo.tune.driver import job_of
-from hpo.tune.environment import Resources
 from hpo.tune.pool import Trained, train_all
+from hpo.tune.resources import Resources
 
 Progress = Callable[[str, int, int], None]
 """Called with (phase, done, total)."""

@@ -14,7 +14,7 @@ from hpo.storage.view import StudyView
 from hpo.study import ResolvedStudy
 from hpo.training.session import Job
 from hpo.tune.driver import job_of
-from hpo.tune.environment import Resources
+from hpo.tune.resources import Resources
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

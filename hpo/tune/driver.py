@@ -27,15 +27,9 @@ from hpo.study import ResolvedStudy, StudySpec
 from hpo.training.session import Job
 from hpo.tune.bridge import Bridge, Observer
 from hpo.tune.circumstances import NAMED, PREFIX, circumstances, digest
-from hpo.tune.environment import (
-    Resources,
-    local_cpus,
-    local_gpus,
-    plan_resources,
-    ray_problem,
-    resources_now,
-)
+from hpo.tune.environment import ray_problem, resources_now
 from hpo.tune.limits import Limits, fair_share
+from hpo.tune.resources import Resources, local_cpus, local_gpus, plan_resources
 from hpo.tune.stop import Stop
 
 _log = logging.getLogger("hpo.tune")

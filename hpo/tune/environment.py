@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import math
 import os
 import secrets
 import shlex
@@ -16,13 +17,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpo.errors import HpoError, SpecError
 from hpo.study import StudySpec
 from hpo.tune import reaper
+from hpo.tune.resources import Resources, local_cpus, local_gpus, plan_resources
 
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPUs sees none
@@ -33,6 +34,8 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_memory_monitor_refresh_ms": "0",  # its kills abort the whole study
+    # Between a trial's placement and its start Ray takes warm workers for too many and ends them.
+    "RAY_idle_worker_killing_time_threshold_ms": "600000",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver has its own
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # the SQL ledger is the only truth
@@ -54,82 +57,6 @@ _SECRETS = (
 _log = logging.getLogger("hpo.tune")
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What one trial takes, each of its workers, and how many run at once."""
-
-    cpus_per_trial: float
-    gpus_per_trial: float
-    workers_per_trial: int
-    max_concurrent: int
-    cpus: float
-    gpus: float
-
-    def __str__(self) -> str:
-        workers = f"{self.workers_per_trial} workers with " if self.workers_per_trial > 1 else ""
-        gpu = f" + {self.gpus_per_trial:g} GPU" if self.gpus_per_trial else ""
-        return (
-            f"{self.max_concurrent} at once, {workers}{self.cpus_per_trial:g} core{gpu} each, "
-            f"of {self.cpus:g} cores and {self.gpus:g} GPUs"
-        )
-
-
-def local_gpus() -> int:
-    """GPUs of this machine, without importing torch: what CUDA would show."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([one for one in visible.split(",") if one.strip() not in ("", "-1")])
-    devices = Path("/proc/driver/nvidia/gpus")
-    return len(list(devices.iterdir())) if devices.is_dir() else 0
-
-
-def local_cpus() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def plan_resources(spec: StudySpec, cpus: float, gpus: float) -> Resources:
-    """Divides what there is among trials.
-
-    Args:
-        cpus: cores there are, on this machine or in the cluster.
-        gpus: GPUs there are.
-    Raises:
-        SpecError: a trial asks for more than there is.
-    """
-    gpus_per_trial = spec.gpus_per_trial
-    if gpus_per_trial is None:
-        gpus_per_trial = 1.0 if gpus >= 1 else 0.0
-    problems = []
-    if gpus_per_trial > gpus:
-        problems.append(
-            f"gpus_per_trial: {gpus_per_trial:g} asked for, {gpus:g} found here: "
-            "leave it out or give --gpus-per-trial 0 to train on cores"
-        )
-    if gpus_per_trial > 1 and gpus_per_trial != int(gpus_per_trial):
-        problems.append(
-            f"gpus_per_trial: {gpus_per_trial:g} must be a fraction up to 1 or a whole number"
-        )
-    if spec.cpus_per_trial > cpus:
-        problems.append(
-            f"cpus_per_trial: {spec.cpus_per_trial:g} asked for, {cpus:g} found here: ask for less"
-        )
-    if problems:
-        raise SpecError(problems)
-    slots = int(cpus / spec.cpus_per_trial)
-    if gpus_per_trial:
-        slots = min(slots, int(gpus / gpus_per_trial))
-    n_workers = spec.workers_per_trial
-    if slots < n_workers:
-        raise SpecError(
-            f"workers_per_trial: {n_workers} asked for, there is room for {slots} here: ask for "
-            "fewer, or for less each with --cpus-per-trial or --gpus-per-trial"
-        )
-    slots //= n_workers
-    concurrent = min(slots, spec.max_concurrent or slots)
-    return Resources(spec.cpus_per_trial, gpus_per_trial, n_workers, concurrent, cpus, gpus)
-
-
 @contextlib.contextmanager
 def ray_session(spec: StudySpec) -> Iterator[Resources]:
     """Connects to a cluster or starts Ray on this machine; stops what it started.
@@ -138,13 +65,14 @@ def ray_session(spec: StudySpec) -> Iterator[Resources]:
         SpecError: no cluster at the address, or it lacks what a trial asks for.
     """
     _set_defaults()
-    if spec.ray_address is None:
-        plan_resources(spec, local_cpus(), local_gpus())  # refuse before anything starts
-    with (
-        _cluster(spec.ray_address) if spec.ray_address else _private_ray(spec.cpus_per_trial),
-        _shut_down(),
-    ):
-        yield _when_there(spec)
+    if spec.ray_address is not None:
+        with _cluster(spec.ray_address), _shut_down():
+            yield _when_there(spec)
+        return
+    planned = plan_resources(spec, local_cpus(), local_gpus())  # refuse before anything starts
+    cores = planned.max_concurrent * planned.workers_per_trial * planned.cpus_per_trial
+    with _private_ray(planned.cpus_per_trial, n_cpus=math.ceil(cores)), _shut_down():
+        yield planned
 
 
 @contextlib.contextmanager
@@ -179,7 +107,7 @@ def _shut_down() -> Iterator[None]:
 
 def _when_there(spec: StudySpec) -> Resources:
     """What the cluster has, once that is enough for a trial: its nodes may still be starting."""
-    deadline = time.monotonic() + (_NODES_S if spec.ray_address else 0)
+    deadline = time.monotonic() + _NODES_S
     said = False
     while True:
         try:
@@ -221,10 +149,12 @@ def _cluster(address: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _private_ray(cpus_per_trial: float, preloaded: Sequence[str] = _PRELOADED) -> Iterator[None]:
+def _private_ray(
+    cpus_per_trial: float, preloaded: Sequence[str] = _PRELOADED, n_cpus: int | None = None
+) -> Iterator[None]:
     """Ray for this run alone: on loopback, behind a token, in a folder of its own, and gone when
-    the driver is, even if that is killed.  Its workers begin to import what trials need while the
-    driver goes on."""
+    the driver is, even if that is killed.  It starts a worker a core of `n_cpus` (default: all),
+    which begin to import what trials need while the driver goes on."""
     mark = secrets.token_hex(16)
     # Sockets lie in it, and their paths must be short.
     short = len(tempfile.gettempdir()) <= 20
@@ -264,7 +194,7 @@ def _private_ray(cpus_per_trial: float, preloaded: Sequence[str] = _PRELOADED) -
             _connect(
                 folder,
                 address="local",
-                num_cpus=local_cpus(),
+                num_cpus=n_cpus or local_cpus(),
                 num_gpus=local_gpus(),
                 include_dashboard=False,
                 runtime_env=_runtime_env(),

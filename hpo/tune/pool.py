@@ -11,8 +11,8 @@ from typing import Any
 from hpo.model import Metrics
 from hpo.training.session import Job, Session, machine, pick_device
 from hpo.tune import group
-from hpo.tune.environment import Resources
 from hpo.tune.report import one_line
+from hpo.tune.resources import Resources
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from hpo.storage.sql import open_storage
 from hpo.study import ResolvedStudy, resolve, spec_from
 from hpo.training.session import pick_device, start
 from hpo.tune.driver import _origin, drive, job_of
-from hpo.tune.environment import Resources
 from hpo.tune.pool import train
 from hpo.tune.report import one_line
+from hpo.tune.resources import Resources
 
 ONE = Resources(1, 0, 1, 1, 1, 0)
 MINE = """

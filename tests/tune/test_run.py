@@ -337,3 +337,34 @@ def test_two_workers_train_each_trial_together(tmp_path: Path) -> None:
     assert len(workers) == 1  # both cores work on one trial
     said = hpo("run", "--model", "cnn", "--workers-per-trial", "99", folder=tmp_path, code=2)
     assert "there is room for" in said
+
+
+COUNTING = """
+import os
+from pathlib import Path
+from hpo import Float, Space, tunable
+
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+@tunable(Space(x=Float(0.0, 1.0)), "workers")
+def train(trial):
+    found = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            title = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if parent_of(pid) == os.getppid() and (b"ray::" in title or b"default_worker" in title):
+                found += b"Agent" not in title
+        except OSError:
+            pass
+    trial.report(workers=found)
+"""
+
+
+def test_ray_starts_one_worker_a_trial_at_once(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(COUNTING)
+    for n in (1, 2):
+        flags = ("--max-concurrent", f"{n}", "--n-trials", "2", "--no-retrain", "--no-report")
+        hpo("run", "--model", "own.py:train", "--name", f"{n}", *flags, folder=tmp_path)
+        values = [trial.value for trial in ledger(tmp_path, f"{n}").study.trials]
+        assert values == [n, n]
