@@ -1,10 +1,10 @@
 """From the command to a good model: `hpo run` beside Ray Tune (OptunaSearch, ASHA) and Optuna.
 
     python benchmarks/time_to_quality.py target [--seeds 5] [--jobs 2]
-    python benchmarks/time_to_quality.py run [--contestants hpo,ray,optuna] [--seeds 5] [--cap 95]
+    python benchmarks/time_to_quality.py run [--contestants hpo,optuna] [--seeds 5] [--cap 95]
     python benchmarks/time_to_quality.py table
     python benchmarks/time_to_quality.py picture
-    python benchmarks/time_to_quality.py forget hpo,ray,optuna
+    python benchmarks/time_to_quality.py forget hpo,ray-stock,ray,optuna
 
 The target is what random search has after 60 full trainings (median over its seeds).  Each
 contestant starts in a process of its own, with two cores, two trials at once, an empty SQLite file,
@@ -37,18 +37,22 @@ from benchmarks.quality.training import EPOCHS, LOG, SPACE, learn
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLER = "auto"
-CONTESTANTS = ("hpo", "ray", "optuna")
+CONTESTANTS = ("hpo", "ray-stock", "ray", "optuna")
 _GRACE_S = 20
 """Seconds that a contestant has to end once it is told to."""
 
 
 def command(contestant: str, seed: int, folder: str) -> list[str]:
     """What is typed to start a contestant, which goes on until it is ended."""
-    if contestant != "hpo":
-        return [sys.executable, "-m", f"benchmarks.quality.by_{contestant}", str(seed), folder]
+    python = [sys.executable, "-m"]
+    if contestant == "optuna":
+        return [*python, "benchmarks.quality.by_optuna", str(seed), folder]
+    if contestant.startswith("ray"):
+        kind = "stock" if contestant == "ray-stock" else "tuned"
+        return [*python, "benchmarks.quality.by_ray", kind, str(seed), folder]
     model = ROOT / "benchmarks" / "quality" / "by_hpo.py"
     return [
-        *(sys.executable, "-m", "hpo.cli", "run", "--model", f"{model}:train"),
+        *(*python, "hpo.cli", "run", "--model", f"{model}:train"),
         *("--sampler", SAMPLER, "--pruner", "median", "--n-trials", "1000"),
         *("--epochs", str(EPOCHS), "--seed", str(seed)),
         *("--storage", f"sqlite:///{folder}/hpo.db", "--output", f"{folder}/runs"),

@@ -13,7 +13,8 @@ from benchmarks.quality.results import Race
 
 TITLES = {
     "hpo": "hpo run",
-    "ray": "Ray Tune, OptunaSearch, ASHA",
+    "ray-stock": "Ray Tune, OptunaSearch, ASHA, as documented",
+    "ray": "the same, tuned: workers stay, no loggers",
     "optuna": "Optuna, 2 processes, median pruner",
 }
 _N_RESAMPLES = 10_000
