@@ -4,6 +4,7 @@
                                             [--parallel 1,8] [--trials 100] [--jobs 1]
     python benchmarks/search_quality.py table [--peers ...] [--parallel 1] [--against gp]
     python benchmarks/search_quality.py picture [--peers ...]
+    python benchmarks/search_quality.py cost [--peers gp] [--trials 1000]
     python benchmarks/search_quality.py forget PEER
 
 Runs are kept in benchmarks/search_quality/, a file a peer: `run` makes only those that are missing,
@@ -20,6 +21,7 @@ import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ["OMP_NUM_THREADS"] = "1"  # Before numpy and torch: a run gets one core.
@@ -89,6 +91,16 @@ def picture(arguments: argparse.Namespace) -> None:
     print(figure.draw(arguments))
 
 
+def cost(arguments: argparse.Namespace) -> None:
+    """What a proposal costs after so many trials on a problem of ten parameters."""
+    n = arguments.trials
+    for peer in arguments.peers:
+        spent = one_run(peer, "f21_d10", 0, 1, n).ask_s
+        each = [after - before for before, after in zip(spent, spent[1:], strict=False)]
+        for at in (at for at in (30, 60, 100, 250, 500, 1000) if at <= n):
+            print(f"{peer} after {at}: {1000 * median(each[at - 21 : at - 1]):.1f} CPU ms")
+
+
 def _peers(text: str) -> list[str]:
     return _known("peer", text, PEERS)
 
@@ -133,6 +145,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             sub.add_argument("--jobs", type=int, default=1)
         if command is table:
             sub.add_argument("--against", default="gp", help="peer that differences are taken to")
+    sub = commands.add_parser("cost")
+    sub.set_defaults(command=cost)
+    sub.add_argument("--peers", type=_peers, default=["gp"])
+    sub.add_argument("--trials", type=int, default=1000)
     sub = commands.add_parser("forget")
     sub.set_defaults(command=forget)
     sub.add_argument("peers", type=_peers)
