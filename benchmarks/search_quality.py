@@ -20,6 +20,7 @@ import os
 import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -96,7 +97,7 @@ def cost(arguments: argparse.Namespace) -> None:
     n = arguments.trials
     for peer in arguments.peers:
         spent = one_run(peer, "f21_d10", 0, 1, n).ask_s
-        each = [after - before for before, after in zip(spent, spent[1:], strict=False)]
+        each = [after - before for before, after in pairwise(spent)]
         for at in (at for at in (30, 60, 100, 250, 500, 1000) if at <= n):
             print(f"{peer} after {at}: {1000 * median(each[at - 21 : at - 1]):.1f} CPU ms")
 
