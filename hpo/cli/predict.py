@@ -200,7 +200,7 @@ class _Work:
                 row = self.predictor.read(item)
             except SpecError as error:
                 self.n_wrong += 1
-                print(f"Error: {source.name}: {error}", file=sys.stderr)
+                print(f"Error: {_shortened(source.name)}: {error}", file=sys.stderr)
                 continue
             names.append(source.name)
             kinds.append(dict.fromkeys(item))
@@ -267,6 +267,10 @@ def _print_csv(rows: list[Row]) -> None:
     writer.writerows(flat)
 
 
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
 def _short(row: Row) -> Row:
     """What a terminal has room for."""
     short: Row = {}
@@ -277,8 +281,8 @@ def _short(row: Row) -> Row:
         elif key == "scores":
             best = value[:_N_SHOWN]
             short["nearest"] = ", ".join(f"{s['input']} {s['score']:.3f}" for s in best)
-        elif key == "input" and len(value) > _LONGEST_NAME:
-            short[key] = f"{value[: _LONGEST_NAME - 1]}…"
+        elif key == "input":
+            short[key] = _shortened(value)
         elif isinstance(value, list):
             short[key] = f"{len(value)} numbers"
         elif isinstance(value, Mapping):

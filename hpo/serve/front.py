@@ -231,6 +231,10 @@ def _free(address: Address) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address.host, address.port))
+        except socket.gaierror:
+            raise SpecError(
+                f"host: {address.host!r}: no address of that name: name one of this machine's"
+            ) from None
         except (OSError, OverflowError) as error:
             reason = (
                 os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
