@@ -161,6 +161,13 @@ def test_texts_come_from_arguments_files_and_standard_input(tmp_path: Path) -> N
     assert code == 1 and [line.count("UTF-8") for line in errors.splitlines()] == [1, 1]
 
 
+def test_what_is_refused_is_named_shortly(tmp_path: Path) -> None:
+    shutil.copytree(artifact("rnn"), tmp_path / "best")
+    (tmp_path / "long.txt").write_text("x" * 200_000)
+    code, _, errors = hpo("predict", "best", "long.txt", "-q", folder=tmp_path)
+    assert code == 2 and "Error: xxx" in errors and len(errors) < 400
+
+
 def test_generated_images_are_files_that_the_seed_repeats(tmp_path: Path) -> None:
     shutil.copytree(artifact("gan"), tmp_path / "best")
     code, _, errors = hpo("predict", "best", "--n", "2", "-q", folder=tmp_path)

@@ -111,6 +111,11 @@ def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_without_an_address_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="host: 'nowhere.invalid': no address"):
+        Front(Address("nowhere.invalid", 0, None, 1), [1], tmp_path)
+
+
 def test_nobody_at_a_port_is_told() -> None:
     with pytest.raises(SpecError, match="no `hpo serve` of yours"):
         ask(1, {"name": "a", "path": "b"})
