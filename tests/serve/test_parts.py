@@ -112,7 +112,7 @@ def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
 
 
 def test_a_name_without_an_address_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="host: 'nowhere.invalid': no address"):
+    with pytest.raises(SpecError, match=r"host: 'nowhere\.invalid': no address"):
         Front(Address("nowhere.invalid", 0, None, 1), [1], tmp_path)
 
 
