@@ -35,7 +35,8 @@ def draw(contestants: Sequence[str]) -> Path:
             if (reached := race.until(target)) is not None:
                 axis.plot(reached, 1 - target, "o", color=f"C{k}", markersize=4, clip_on=False)
         middle = statistics.median(seconds(found, target))
-        title = f"{TITLES[name]}: median {middle:.0f} s"
+        over = "over " if middle >= found[0].cap_s else ""
+        title = f"{TITLES[name]}: median {over}{middle:.0f} s"
         axis.step(grid, np.median(errors, axis=0), where="post", color=f"C{k}", lw=2, label=title)
     axis.axhline(1 - target, color="black", linewidth=1, linestyle=":")
     axis.annotate(

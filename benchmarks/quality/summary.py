@@ -75,8 +75,10 @@ def text(contestants: Sequence[str]) -> str:
             race.epochs / (s - (race.first_s or 0.0))
             for race, s in zip(found, taken[name], strict=True)
         )
+        median = statistics.median(taken[name])
+        over = "over " if median >= found[0].cap_s else ""
         lines.append(
-            f"| {TITLES[name]} | {by_seed} | {statistics.median(taken[name]):.1f} | {beside} "
+            f"| {TITLES[name]} | {by_seed} | {over}{median:.1f} | {beside} "
             f"| {first:.1f} s | {full:g}, {stopped:g} | {pace:.1f} |"
         )
     return "\n".join(lines)
