@@ -193,22 +193,32 @@ class _Work:
         yield from track(listed, "reading and answering", console=bar, transient=True)
 
     def _answered(self, sources: Sequence[Source]) -> Iterator[Row]:
+        from hpo.inference.answers import check_finite
+
         names, kinds, rows = [], [], []
         for source in sources:
             try:
                 item = source.load()
                 row = self.predictor.read(item)
             except SpecError as error:
-                self.n_wrong += 1
-                print(f"Error: {_shortened(source.name)}: {error}", file=sys.stderr)
+                self._refuse(source.name, error)
                 continue
             names.append(source.name)
             kinds.append(dict.fromkeys(item))
             rows.append(row)
         answers = self.predictor.relate(kinds, self.predictor.answer(rows))
-        for name, answer in zip(names, answers, strict=True):
+        for index, (name, answer) in enumerate(zip(names, answers, strict=True)):
+            try:
+                check_finite(index, answer)
+            except SpecError as error:
+                self._refuse(name, error)
+                continue
             self.n_read += 1
             yield self._row(name, answer, names)
+
+    def _refuse(self, name: str, error: SpecError) -> None:
+        self.n_wrong += 1
+        print(f"Error: {_shortened(name)}: {error}", file=sys.stderr)
 
     def _row(self, name: str, answer: Mapping[str, Any], names: Sequence[str]) -> Row:
         row: Row = {"input": name, **answer}

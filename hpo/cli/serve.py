@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _VARIABLE = "HPO_SERVE_TOKEN"
 _WATCH_S = 5.0
 _BEAT_S = 0.5
+_MOST_A_SECOND = 1_000_000
 
 
 def serve(
@@ -66,6 +67,7 @@ def serve(
     """
     import secrets
 
+    from hpo.serve.control import check_free
     from hpo.serve.front import Address
     from hpo.serve.server import Plan, check, serving
     from hpo.tune.stop import Stop, sigterm_deferred
@@ -73,8 +75,8 @@ def serve(
 
     if not 0 <= port <= 65535:
         raise SpecError(f"port: {port} must be between 0 and 65535")
-    if rate is not None and rate < 1:
-        raise SpecError(f"rate: {rate}: must be 1 or more a second")
+    if rate is not None and not 1 <= rate <= _MOST_A_SECOND:
+        raise SpecError(f"rate: {rate}: must be 1 to {_MOST_A_SECOND} a second")
     token = token_of(token_file, _VARIABLE)
     made = secrets.token_urlsafe(24) if token is None and not is_loopback(host) else None
     plan = Plan(Address(host, port, rate, max_body), _range(replicas), threads, token or made)
@@ -84,6 +86,7 @@ def serve(
     better = None if watch is None else _Better(watch, storage, named, own)
     bundles = {name: str(_bundle(path, own, quiet)) for name, path in named.items()}
     check(bundles)
+    check_free(port)
     ended = threading.Event()
     with sigterm_deferred(), Stop(limit_s=90) as stop, stop.calls(ended.set, lambda: None):
         with serving(plan, bundles) as server:
@@ -105,6 +108,7 @@ def _attend(
     """
     from hpo.serve.control import listening
     from hpo.serve.scaling import Scaling
+    from hpo.tune.environment import ray_problem
 
     def act(request: dict[str, Any]) -> dict[str, Any]:
         name, path = str(request["name"]), str(request["path"])
@@ -115,6 +119,8 @@ def _attend(
         while not ended.wait(_BEAT_S):
             if not server.front.alive():
                 raise HpoError("HAProxy has ended: start the server again")
+            if problem := ray_problem():
+                raise HpoError(f"{problem}: start the server again")
             if errors := server.errors():
                 print(errors, end="", file=sys.stderr, flush=True)
             n = server.n_replicas()

@@ -80,8 +80,10 @@ class Bundle:
         """
         folder = Path(path).expanduser()
         try:
+            if not (folder / FACTS).is_file():  # a pipe would be waited for
+                raise FileNotFoundError
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise SpecError(
                 f"path: {str(path)!r} holds no exported model ({type(error).__name__}): give the "
                 "folder that `hpo export` printed"
@@ -123,12 +125,14 @@ def _problem(facts: Any) -> str | None:
 def _changed(folder: Path, digests: Mapping[str, Any]) -> str | None:
     """Which file is missing or not the one that was written."""
     for name, digest in digests.items():
-        if Path(name).name != name:
+        if Path(name).name != name or "\0" in name:
             return f"sha256: {name!r} is no plain file name"
         try:
+            if not (folder / name).is_file():
+                return f"{name!r} is missing"
             found = sha256(folder / name)
         except OSError:
-            return f"{name!r} is missing"
+            return f"{name!r} cannot be read"
         if found != digest:
             return f"{name!r} is not the file that was written"
     return None

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hpo.errors import SpecError
-from hpo.inference.answers import TASKS
+from hpo.inference.answers import TASKS, check_finite
 from hpo.inference.bundle import Bundle
 from hpo.inference.inputs import Item, Row
 from hpo.inference.runtime import OnnxRuntime, Runtime
@@ -63,7 +65,7 @@ class Predictor:
             path: the folder that `hpo export` printed.
             threads: cores that one run may use.
         Raises:
-            SpecError: no bundle there, or a damaged one.
+            SpecError: no bundle there, a damaged one, or one that does not answer.
         """
         bundle = Bundle.open(path)
         missing = [g for g in _graphs_of(bundle.task) if g not in bundle.graphs]
@@ -74,7 +76,19 @@ class Predictor:
             )
         files = {name: bundle.file(name) for name in bundle.facts["sha256"]}
         info = {name: bundle.facts[name] for name in _SHOWN}
-        return cls(bundle.task, bundle.settings, files, OnnxRuntime(bundle, threads), info)
+        try:
+            run = OnnxRuntime(bundle, threads)
+            predictor = cls(bundle.task, bundle.settings, files, run, info)
+            predictor.predict(predictor.examples())
+        except SpecError:
+            raise
+        except Exception as error:  # whatever settings that do not fit the graphs lead to
+            reason = str(error).partition("\n")[0][:200]
+            raise SpecError(
+                f"path: {str(path)!r} does not answer ({type(error).__name__}: {reason}): "
+                "export the model again"
+            ) from None
+        return predictor
 
     def schema(self) -> dict[str, Any]:
         """JSON schemas of one input and one answer: {"input", "answer"}."""
@@ -88,6 +102,14 @@ class Predictor:
             field in form.get("properties", {}) and set(form.get("required", ())) <= {field}
             for form in forms
         )
+
+    def examples(self) -> list[Item]:
+        """An item of each kind that the model takes."""
+        found: list[Item] = [{"text": "a text"}] if self.takes("text") else []
+        for field in ("image", "inputs"):
+            if self.takes(field):
+                found.append({field: np.zeros(self.settings["shape"], dtype=int).tolist()})
+        return found or [{"seed": 0}]
 
     def read(self, item: Item, index: int = 0) -> Row:
         """An item checked and prepared, for `answer`.
@@ -110,9 +132,12 @@ class Predictor:
         """One answer an item, in order.
 
         Raises:
-            InputError: an item is wrong; `index` says which, and nothing is answered.
+            InputError: an item is wrong, or has no finite answer; `index` says which, and nothing
+                is answered.
         """
         answers = self.answer([self.read(item, index) for index, item in enumerate(items)])
+        for index, answer in enumerate(answers):
+            check_finite(index, answer)
         return self.relate(items, answers)
 
     def relate(self, items: Sequence[Item], answers: list[Answer]) -> list[Answer]:

@@ -24,6 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from hpo.errors import InputError
+from hpo.inference.answers import check_finite
 from hpo.inference.inputs import Item, Row
 from hpo.serve.bodies import items_of
 from hpo.serve.figures import CONTENT_TYPE, Figures
@@ -177,7 +178,10 @@ class App:
         try:
             async with asyncio.timeout(_ANSWER_S):
                 rows = await self._read(predictor, items, request)
-                answers = predictor.relate(items, await model.batcher.answer(rows))
+                answers = await model.batcher.answer(rows)
+                for index, answer in enumerate(answers):
+                    check_finite(index, answer)
+                answers = predictor.relate(items, answers)
         except InputError as error:
             raise HTTPException(422, f"item {error.index}: {error}") from None
         except TimeoutError:

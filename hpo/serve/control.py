@@ -50,6 +50,17 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     act: Act
 
 
+def check_free(port: int) -> None:
+    """Raises SpecError if a server of this user has that port, on whatever address: it is told by
+    the port alone what to serve."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(str(_socket_of(port)))
+        except OSError:
+            return
+    raise SpecError(f"port: {port}: a `hpo serve` of yours has it: choose another with --port")
+
+
 @contextlib.contextmanager
 def listening(port: int, act: Act) -> Iterator[None]:
     """Lets the owner of this process speak to the server of that port.
@@ -82,19 +93,25 @@ def ask(port: int, request: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         SpecError: no server of this user listens on that port of this machine.
-        HpoError: it refuses.
+        HpoError: it refuses, or does not answer.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_LIMIT_S)
         try:
             connection.connect(str(_socket_of(port)))
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            with connection.makefile("rb") as answers:
-                answer: dict[str, Any] = json.loads(answers.readline())
-        except (OSError, ValueError):
+        except OSError:
             raise SpecError(
                 f"port: {port}: no `hpo serve` of yours runs there on this machine: "
                 "start one, or name its --port"
+            ) from None
+        try:
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            with connection.makefile("rb") as answers:
+                answer: dict[str, Any] = json.loads(answers.readline())
+        except (OSError, ValueError) as error:
+            raise HpoError(
+                f"port: {port}: the server did not answer ({type(error).__name__}): see what it "
+                "prints"
             ) from None
     if "error" in answer:
         kind = SpecError if answer.get("exit_code") == 2 else HpoError

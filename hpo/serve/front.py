@@ -33,7 +33,7 @@ global
     nbthread 1
     tune.bufsize {buffer}
     no strict-limits
-    stats socket {folder}/front.sock mode 600 level admin
+    stats socket "{folder}/front.sock" mode 600 level admin
     hard-stop-after {drain}s
 defaults
     mode http
@@ -48,16 +48,18 @@ defaults
     option http-buffer-request
     retries 6
     retry-on conn-failure empty-response junk-response
-    errorfile 400 {folder}/400.http
-    errorfile 408 {folder}/408.http
-    errorfile 429 {folder}/429.http
-    errorfile 502 {folder}/503.http
-    errorfile 503 {folder}/503.http
-    errorfile 504 {folder}/504.http
+    errorfile 400 "{folder}/400.http"
+    errorfile 408 "{folder}/408.http"
+    errorfile 429 "{folder}/429.http"
+    errorfile 502 "{folder}/503.http"
+    errorfile 503 "{folder}/503.http"
+    errorfile 504 "{folder}/504.http"
 frontend front
     bind {host}:{port}
-{limit}    http-request deny deny_status 413 if {{ req.hdr_val(content-length) gt {max_body} }}
-    errorfile 413 {folder}/413.http
+{limit}    # Longer numbers are beyond what HAProxy compares.
+    http-request deny deny_status 413 if {{ req.hdr(content-length),length gt 9 }}
+    http-request deny deny_status 413 if {{ req.hdr_val(content-length) gt {max_body} }}
+    errorfile 413 "{folder}/413.http"
     default_backend replicas
 backend replicas
     balance leastconn
@@ -68,9 +70,11 @@ backend replicas
 {servers}
 """
 _LIMIT = """\
-    stick-table type ipv6 size 100k expire 10s store http_req_rate(1s)
+    stick-table type ipv6 size 100k expire 10s store gpc0,gpc0_rate(1s)
     http-request track-sc0 src
-    http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt {rate} }}
+    # What is refused does not count: who asks again and again is answered so often too.
+    http-request deny deny_status 429 if {{ sc0_gpc0_rate ge {rate} }}
+    http-request sc-inc-gpc0(0)
 """
 _REASONS = {
     400: ("Bad Request", "request: is no HTTP request that can be read"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -49,8 +49,8 @@ class Plan:
             raise SpecError(f"replicas: {low}..{high}: must be 1 to 64, or a range of that: 1..4")
         if not 1 <= self.threads <= 256:
             raise SpecError(f"threads: {self.threads}: must be 1 to 256")
-        if not 1 <= self.address.max_body <= 1 << 30:
-            raise SpecError(f"max_body: {self.address.max_body}: must be 1 byte to 1 GiB")
+        if not 1 <= self.address.max_body < 10**9:  # what HAProxy compares has nine digits
+            raise SpecError(f"max_body: {self.address.max_body}: must be 1 to 999999999 bytes")
 
 
 class Server:
@@ -60,7 +60,7 @@ class Server:
         self.plan, self.folder = plan, folder
         self._lock = threading.Lock()
         self._models: dict[str, dict[str, Any]] = {
-            name: {"path": path, "version": 1} for name, path in models.items()
+            name: {"path": self._kept(name, 1, path), "version": 1} for name, path in models.items()
         }
         self._ports = free_ports(plan.replicas[1] + _SPARE)
         self._token_file: str | None = None
@@ -80,6 +80,24 @@ class Server:
     def models(self) -> dict[str, dict[str, Any]]:
         """{"path", "version"} by name."""
         return {name: dict(spec) for name, spec in self._models.items()}
+
+    def _kept(self, name: str, version: int, path: str) -> str:
+        """What is served stays as it is, whatever becomes of the folder: a replica that starts
+        later opens the same files."""
+
+        def link(source: str, target: str) -> None:
+            try:
+                os.link(source, target)
+            except OSError:  # another file system
+                shutil.copy2(source, target)
+
+        kept = self.folder / "models" / f"{name}-{version}"
+        shutil.rmtree(kept, ignore_errors=True)
+        try:
+            shutil.copytree(path, kept, copy_function=link)
+        except (OSError, shutil.Error) as error:
+            raise HpoError(f"path: {path!r} cannot be copied: {error}") from None
+        return str(kept)
 
     def _deploy(self) -> None:
         from ray import serve
@@ -123,20 +141,24 @@ class Server:
         Returns:
             The version.
         Raises:
-            SpecError: no bundle there, or a damaged one; what is served stays.
+            SpecError: no bundle there, or one that does not answer; what is served stays.
+            HpoError: it cannot be copied, or the replicas do not take it.
         """
         check_name(name)
         Predictor.open(path)
         with self._lock:
             before = self._models
             version = int(before[name]["version"]) + 1 if name in before else 1
-            self._models = {**before, name: {"path": path, "version": version}}
+            kept = self._kept(name, version, path)
+            self._models = {**before, name: {"path": kept, "version": version}}
             try:
                 self._deploy()
             except HpoError:
                 self._models = before
                 self._deploy()
                 raise
+            if name in before:
+                shutil.rmtree(before[name]["path"], ignore_errors=True)
             return version
 
     def scale(self, n: int) -> None:
@@ -173,21 +195,19 @@ def serving(plan: Plan, models: Mapping[str, str]) -> Iterator[Server]:
     check(models)
     from hpo.tune.environment import ray_here
 
-    folder = Path(tempfile.mkdtemp(prefix="hpo-serve-"))
-    try:
-        with ray_here(plan.threads, ("hpo.serve.app",)):
-            from ray import serve
-            from ray.serve.config import HTTPOptions, ProxyLocation
+    with ray_here(plan.threads, ("hpo.serve.app",)) as rays:
+        from ray import serve
+        from ray.serve.config import HTTPOptions, ProxyLocation
 
-            logging.getLogger("ray.serve").setLevel(logging.ERROR)
-            serve.start(proxy_location=ProxyLocation.Disabled, http_options=HTTPOptions())
-            server = Server(plan, folder, models)
-            try:
-                yield server
-            finally:
-                server.front.drain()  # nothing is under way then: Ray may end with its processes
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        serve.start(proxy_location=ProxyLocation.Disabled, http_options=HTTPOptions())
+        folder = rays / "serve"
+        folder.mkdir(mode=0o700)
+        server = Server(plan, folder, models)
+        try:
+            yield server
+        finally:
+            server.front.drain()  # nothing is under way then: Ray may end with its processes
 
 
 def check(models: Mapping[str, str]) -> None:

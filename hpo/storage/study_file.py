@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from hpo.errors import HpoError, SpecError, StorageError
 from hpo.storage.lock import engine_of
+from hpo.storage.meta import META, StudyMeta
 from hpo.storage.portable import from_lines, to_lines
 from hpo.storage.sql import open_storage, upgrade
 from hpo.storage.whole import WholeStudy, read_study, write_study
@@ -88,6 +89,20 @@ def read_file(path: Path, name: str | None = None) -> WholeStudy:
     Raises:
         SpecError: the file is missing, damaged or something else.
     """
+    study = _read(path, name)
+    meta = study.user_attrs.get(META)
+    if isinstance(meta, dict):
+        try:
+            StudyMeta.from_json(meta)
+        except (SpecError, KeyError, TypeError, ValueError) as error:
+            raise SpecError(
+                f"file: {str(path)!r}: what {study.name!r} searches is damaged ({error}): "
+                "export the study again"
+            ) from None
+    return study
+
+
+def _read(path: Path, name: str | None) -> WholeStudy:
     try:
         with path.open("rb") as file:
             is_database = file.read(len(_MAGIC)) == _MAGIC

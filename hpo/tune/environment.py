@@ -76,8 +76,9 @@ def ray_session(spec: StudySpec) -> Iterator[Resources]:
 
 
 @contextlib.contextmanager
-def ray_here(threads: int, preloaded: Sequence[str]) -> Iterator[None]:
-    """Ray on this machine alone, for other work than studies.
+def ray_here(threads: int, preloaded: Sequence[str]) -> Iterator[Path]:
+    """Ray on this machine alone, for other work than studies, and a folder that is gone when the
+    driver is, even if that is killed.
 
     Args:
         threads: that each of its workers may use.
@@ -85,8 +86,8 @@ def ray_here(threads: int, preloaded: Sequence[str]) -> Iterator[None]:
     """
     _set_defaults()
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 is for what nobody waits for
-    with _private_ray(threads, preloaded), _shut_down():
-        yield
+    with _private_ray(threads, preloaded) as folder, _shut_down():
+        yield folder
 
 
 def _set_defaults() -> None:
@@ -151,7 +152,7 @@ def _cluster(address: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _private_ray(
     cpus_per_trial: float, preloaded: Sequence[str] = _PRELOADED, n_cpus: int | None = None
-) -> Iterator[None]:
+) -> Iterator[Path]:
     """Ray for this run alone: on loopback, behind a token, in a folder of its own, and gone when
     the driver is, even if that is killed.  It starts a worker a core of `n_cpus` (default: all),
     which begin to import what trials need while the driver goes on."""
@@ -202,7 +203,7 @@ def _private_ray(
                 _temp_dir=folder,
             )
         _set({name: before[name] for name in (*_SECRETS, "OMP_NUM_THREADS")})
-        yield
+        yield Path(folder)
     except (ConnectionError, RuntimeError, OSError) as error:
         if not _started():
             raise HpoError(f"Ray did not start on this machine: {error}") from error

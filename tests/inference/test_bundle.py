@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from hpo.errors import HpoError, SpecError
 from hpo.inference import bundle
 from hpo.inference.bundle import Bundle
 from hpo.inference.predictor import Predictor
+from hpo.outcome.export import bundle_of
+from tests.artifacts import artifact
 
 FACTS: dict[str, Any] = {
     "kind": "onnx",
@@ -97,3 +101,51 @@ def test_a_file_that_is_no_graph_and_an_unknown_task_are_told(tmp_path: Path) ->
     bundle.write(path, {**FACTS, "task": "captioning"}, {"n.onnx": b""})
     with pytest.raises(SpecError, match="lacks the graph"):
         Predictor.open(path)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value"),
+    [
+        (("settings",), "shape", [3, 28, 28]),
+        (("settings",), "shape", [1, 10**9, 10**9]),
+        (("settings",), "shape", [1, -5, 28]),
+        (("settings",), "shape", [1, "28", 28]),
+        (("settings",), "class_names", ["a"]),
+        (("graphs", "classifier"), "inputs", ["zzz"]),
+        (("graphs", "classifier"), "inputs", [["a"]]),
+        (("graphs", "classifier"), "inputs", []),
+    ],
+)
+def test_a_bundle_that_cannot_answer_is_refused_when_it_is_opened(
+    tmp_path: Path, where: tuple[str, ...], name: str, value: Any
+) -> None:
+    best = shutil.copytree(artifact("cnn"), tmp_path / "best")
+    path = Path(shutil.copytree(bundle_of(best), tmp_path / "bundle"))
+    assert Predictor.open(path)
+    facts = json.loads((path / "bundle.json").read_text())
+    inner = facts
+    for key in where:
+        inner = inner[key]
+    inner[name] = value
+    (path / "bundle.json").write_text(json.dumps(facts))
+    with pytest.raises(SpecError) as error:
+        Predictor.open(path)
+    assert "\n" not in str(error.value)
+
+
+def test_pipes_nesting_and_odd_names_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    facts = json.loads((path / "bundle.json").read_text())
+    os.mkfifo(path / "pipe")
+    for content, message in (
+        ("[" * 200_000, "holds no exported model"),
+        (json.dumps({**facts, "sha256": {**facts["sha256"], "a\0b": ""}}), "no plain file name"),
+        (json.dumps({**facts, "sha256": {**facts["sha256"], "pipe": ""}}), "'pipe' is missing"),
+    ):
+        (path / "bundle.json").write_text(content)
+        with pytest.raises(SpecError, match=message):
+            Bundle.open(path)
+    (path / "bundle.json").unlink()
+    os.mkfifo(path / "bundle.json")
+    with pytest.raises(SpecError, match="holds no exported model"):
+        Bundle.open(path)

@@ -51,6 +51,7 @@ CASES: dict[str, tuple[str, Any, str, int, str]] = {
     "ragged": (CNN, images([[[0.0] * 28] * 27 + [[0.0]]]), JSON, 422, "is ragged"),
     "NaN": (CNN, images([[[0.0] * 28] * 28]).replace("0.0", "NaN", 1), JSON, 400, "is no JSON"),
     "overflow": (CNN, images([[[1e300] * 28] * 28]), JSON, 422, "infinity"),
+    "no finite answer": (CNN, images([[[3e38] * 28] * 28]), JSON, 422, "no finite answer"),
     "truncated PNG": (CNN, png()[:200], "image/png", 422, "cannot be decoded"),
     "no image": (CNN, b"hello", "image/png", 422, "no format that is known"),
     "zip bomb": (CNN, bomb(), "image/png", 422, "50 million"),

@@ -162,6 +162,32 @@ def test_a_damaged_model_is_refused_and_the_old_one_stays(running: Running, tmp_
     assert done.returncode == 2 and "no `hpo serve` of yours" in done.stderr
 
 
+def test_what_is_served_outlives_its_folder(running: Running, tmp_path: Path) -> None:
+    other = shutil.copytree(running.bundles["rnn"], tmp_path / "other")
+    assert switched(running, f"kept={other}").returncode == 0
+    shutil.rmtree(other)
+    gone = running.replicas()[0]
+    os.kill(gone, signal.SIGKILL)
+    end = time.monotonic() + 60
+    while len(set(running.replicas()) - {gone}) < 2 and time.monotonic() < end:
+        time.sleep(0.2)
+    assert len(set(running.replicas()) - {gone}) == 2
+    for _ in range(20):
+        assert answers_of(running, "kept", {"text": "Smith"})
+
+
+def test_a_second_server_of_the_port_is_refused(running: Running) -> None:
+    flags = ("--host", "127.0.0.2", "--port", str(running.port))
+    done = subprocess.run(
+        [*HPO, "serve", str(running.bundles["cnn"]), *flags],
+        env=running.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "a `hpo serve` of yours has it" in done.stderr
+    assert switched(running, f"cnn={running.bundles['cnn']}").returncode == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_end_answers_what_is_under_way(
     number: int, bundles: dict[str, Path], tmp_path: Path
@@ -197,6 +223,27 @@ def test_more_than_the_rate_is_refused(bundles: dict[str, Path], tmp_path: Path)
         assert statuses.count(200) <= 10 and 429 in statuses
     finally:
         stop(found)
+
+
+def test_a_killed_server_leaves_no_folder_and_no_token(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    found = start(
+        tmp_path,
+        {"rnn": bundles["rnn"]},
+        "--replicas",
+        "1",
+        HPO_SERVE_TOKEN="t" * 20,
+        TMPDIR="/tmp",
+    )
+    before = {file.parent.parent for file in Path("/tmp").glob("hpo-ray-*/serve/token")}
+    assert before
+    stop(found, signal.SIGKILL)
+    end = time.monotonic() + 30
+    while before & set(Path("/tmp").glob("hpo-ray-*")) == before and time.monotonic() < end:
+        time.sleep(0.2)
+    assert before - set(Path("/tmp").glob("hpo-ray-*"))
+    assert not found.replicas()
 
 
 def test_a_lasting_load_brings_another_replica(bundles: dict[str, Path], tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import optuna
 import pytest
 
 from hpo.errors import HpoError, SpecError
+from hpo.space import Float, Space
+from hpo.storage.meta import META, StudyMeta
 from hpo.storage.sql import open_storage
 from hpo.storage.study_file import check_target, read_file, write_file
 from hpo.storage.whole import WholeStudy
@@ -134,3 +136,14 @@ def test_a_database_with_an_older_schema_is_read_and_left_as_it_is(
         connection.execute("update alembic_version set version_num = 'v9.9.9'")
     with pytest.raises(SpecError, match="version that wrote it"):
         read_file(file)
+
+
+def test_a_study_that_searches_what_cannot_be_is_refused(study: WholeStudy, tmp_path: Path) -> None:
+    meta = StudyMeta("cnn", "accuracy", "maximize", Space(lr=Float(0.1, 0.2)), "digits", 1, 0)
+    study.user_attrs[META] = meta.to_json()
+    write_file(study, tmp_path / "x.jsonl")
+    assert read_file(tmp_path / "x.jsonl")
+    study.user_attrs[META]["space"]["params"]["lr"] |= {"low": 1.0, "high": 0.0}
+    write_file(study, tmp_path / "y.jsonl")
+    with pytest.raises(SpecError, match="searches is damaged"):
+        read_file(tmp_path / "y.jsonl")
