@@ -46,3 +46,12 @@ def test_the_readme_names_only_commands_and_flags_that_exist() -> None:
         known = {o for p in getattr(found, "params", ()) for o in (*p.opts, *p.secondary_opts)}
         for flag in re.findall(r"(--[a-z-]+)", rest.partition("#")[0]):
             assert flag in known or hasattr(found, "commands"), (command, flag)
+
+
+def test_ray_is_imported_after_its_settings_are_made() -> None:
+    """Else its ports would ask for no token."""
+    rooms = ("cli", "outcome", "compare", "report", "web", "storage", "training", "search")
+    files = [file for room in rooms for file in (ROOT / "hpo" / room).glob("*.py")]
+    names = [f"hpo.{file.parent.name}.{file.stem}" for file in files if file.stem[0] != "_"]
+    script = f"import sys\nfor name in {names}: __import__(name)\nassert 'ray' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -5,8 +5,10 @@
         --objective accuracy --objective size_mb --objective latency_ms --n-trials 30
 
 Every trial is one form of the network, measured on validation rows by its exported graphs; nothing
-is written, and the test rows stay unseen.  `hpo best` shows the Pareto front; what is taken from it
-is made, tested once and saved by `hpo compress` with the same shares.
+is written, and the test rows stay unseen.  The saved network has learned from these validation
+rows, and a pruned one learns from them once more: its accuracy here is too good, the more so the
+longer it was trained on.  `hpo best` shows the Pareto front; what is taken from it is made, tested
+once and saved by `hpo compress` with the same shares.
 """
 
 from __future__ import annotations

@@ -83,7 +83,11 @@ def compress(
         n_rows=len(rows.split[0]),
         variants=variants,
         chosen=chosen,
-        notes=[*_notes(variants, bool(maker.notes)), *judge.notes, *maker.notes],
+        notes=[
+            *_notes(variants, bool(maker.notes), chosen is not None),
+            *judge.notes,
+            *maker.notes,
+        ],
     )
     if chosen is None:
         return found
@@ -145,12 +149,12 @@ def default_target(path: str | Path) -> Path:
     return Path(path).expanduser().absolute() / "compressed"
 
 
-def _notes(variants: Sequence[Variant], trained_on: bool) -> list[str]:
+def _notes(variants: Sequence[Variant], trained_on: bool, chosen: bool) -> list[str]:
     more = ", and pruned ones were trained on them once more" if trained_on else ""
+    tested = "; the test rows were used once, for the chosen one alone" if chosen else ""
     notes = [
         "Variants are chosen by what they lose on validation rows, which the saved network has "
-        f"learned from{more}: on new rows the loss may be larger; the test rows were used once, "
-        "for the chosen one alone."
+        f"learned from{more}: on new rows the loss may be larger{tested}."
     ]
     if any(v.pruned and not v.structured for v in variants):
         notes.append(

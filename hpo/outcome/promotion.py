@@ -9,6 +9,9 @@ from pathlib import Path
 from hpo.outcome.artifact import Artifact, read
 from hpo.outcome.confirm import Confirmed, difference
 
+_FEW = 2
+"""Seeds in common with which hardly any difference is beyond noise."""
+
 
 @dataclass(frozen=True)
 class Promotion:
@@ -35,10 +38,12 @@ def compare(new: str | Path, served: str | Path) -> Promotion:
     sign = 1 if a.direction == "maximize" else -1
     if math.isinf(half):
         return Promotion(False, f"{new} was confirmed on fewer than two of the served one's seeds")
-    ahead = f"{a.metric} {sign * gap:+.4g} ± {half:.2g} over the same fresh seeds"
+    n = len(_confirmed(a).runs.keys() & _confirmed(b).runs.keys())
+    ahead = f"{a.metric} {sign * gap:+.4g} ± {half:.2g} over {n} fresh seeds that both have"
     if sign * gap > half:
         return Promotion(True, f"{new} is better beyond noise: {ahead}")
-    return Promotion(False, f"{new} is not better beyond noise: {ahead}")
+    few = "" if n > _FEW else ": few of them; `hpo switch` serves it all the same"
+    return Promotion(False, f"{new} is not better beyond noise: {ahead}{few}")
 
 
 def _confirmed(artifact: Artifact) -> Confirmed:

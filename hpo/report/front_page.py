@@ -31,7 +31,7 @@ def _front(report: StudyReport) -> Section:
         lines.append(f"{n_broken} of {len(report.complete)} completed trials break {kept}.")
     if report.front.empty:
         return Section("Pareto front", lines, plots.pareto(report), "No trial is feasible yet.")
-    alt = f"A point a trial: {names}. The front has {len(report.front)} trials, joined by steps."
+    alt = f"A point a trial: {names}. The front has {len(report.front)} trials."
     return Section("Pareto front", lines, plots.pareto(report), alt, table=front_table(report))
 
 

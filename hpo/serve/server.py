@@ -145,9 +145,11 @@ class Server:
             HpoError: it cannot be copied, or the replicas do not take it.
         """
         check_name(name)
-        Predictor.open(path)
+        new = Predictor.open(path)
         with self._lock:
             before = self._models
+            if name in before:
+                _check_alike(name, new, Predictor.open(before[name]["path"]))
             version = int(before[name]["version"]) + 1 if name in before else 1
             kept = self._kept(name, version, path)
             self._models = {**before, name: {"path": kept, "version": version}}
@@ -179,6 +181,15 @@ class Server:
     def n_replicas(self) -> int:
         """Replicas that are asked for."""
         return self._n_replicas
+
+
+def _check_alike(name: str, new: Predictor, served: Predictor) -> None:
+    """Raises SpecError if clients of what is served would be refused by the new model."""
+    if new.task != served.task or new.schema()["input"] != served.schema()["input"]:
+        raise SpecError(
+            f"model: {name!r} is for {served.task}, and this is for {new.task} or takes other "
+            "inputs, which its clients do not send: serve it under another name"
+        )
 
 
 @contextlib.contextmanager

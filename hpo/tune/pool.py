@@ -10,7 +10,6 @@ from typing import Any
 
 from hpo.model import Metrics
 from hpo.training.session import Job, Session, machine, pick_device
-from hpo.tune import group
 from hpo.tune.report import one_line
 from hpo.tune.resources import Resources
 
@@ -47,6 +46,8 @@ def train(job: Job, folder: str) -> Trained:
     history: list[Metrics] = []
     facts: dict[str, Any] = {}
     try:
+        from hpo.tune import group  # brings Ray, which is to be imported after its settings
+
         session = group.begin(job)
         history = session.history
         facts = {"device": pick_device(), "data": session.data_digest}
