@@ -69,7 +69,7 @@ def serve(
 
     from hpo.serve.control import check_free
     from hpo.serve.front import Address
-    from hpo.serve.server import Plan, check, serving
+    from hpo.serve.server import Plan, serving
     from hpo.tune.stop import Stop, sigterm_deferred
     from hpo.web.dashboard import is_loopback
 
@@ -85,7 +85,6 @@ def serve(
         raise SpecError("models: two have one name: name them, NAME=FOLDER")
     better = None if watch is None else _Better(watch, storage, named, own)
     bundles = {name: str(_bundle(path, own, quiet)) for name, path in named.items()}
-    check(bundles)
     check_free(port)
     ended = threading.Event()
     with sigterm_deferred(), Stop(limit_s=90) as stop, stop.calls(ended.set, lambda: None):
