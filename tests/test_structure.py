@@ -34,6 +34,15 @@ def test_imports_point_down_the_house() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_nothing_large_is_in_the_repository() -> None:
+    """A clone is part of the first two minutes; and what is downloaded in passing stays out."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if names.returncode:
+        pytest.skip("not a checkout of git's")
+    paths = [ROOT / name for name in names.stdout.split("\0") if name]
+    assert [str(path) for path in paths if path.is_file() and path.stat().st_size > 500_000] == []
+
+
 def test_the_readme_names_only_commands_and_flags_that_exist() -> None:
     import typer
 
