@@ -1,16 +1,18 @@
 """From the command to a good model: `hpo run` beside Ray Tune (OptunaSearch, ASHA) and Optuna.
 
-    python benchmarks/time_to_quality.py target [--seeds 5] [--jobs 2]
-    python benchmarks/time_to_quality.py run [--contestants hpo,optuna] [--seeds 5] [--cap 95]
-    python benchmarks/time_to_quality.py table
+    python benchmarks/time_to_quality.py target [--problem names] [--seeds 5] [--jobs 2]
+    python benchmarks/time_to_quality.py run [--problem names] [--contestants hpo,optuna]
+                                             [--seeds 5] [--cap 95]
+    python benchmarks/time_to_quality.py table [--problem names]
     python benchmarks/time_to_quality.py picture
-    python benchmarks/time_to_quality.py forget hpo,ray-stock,ray,optuna
+    python benchmarks/time_to_quality.py forget hpo,ray-stock,ray,optuna [--problem names]
 
-The target is what random search has after 60 full trainings (median over its seeds).  Each
-contestant starts in a process of its own, with two cores, two trials at once, an empty SQLite file,
-and the same function to train, `quality/training.py`; it is ended once a full training has the
-target, or by the cap.  Seconds are counted from the start of its process, imports and all.  They
-take turns, seed by seed, and what is on file is not made again.
+Problems are in `quality/problems.py`: `digits` takes a second a training, `names` five.  The target
+is what random search has after 60 full trainings (median over its seeds).  Each contestant starts
+in a process of its own, with two cores, two trials at once, an empty SQLite file, and the same
+function to train, `quality/training.py`; it is ended once a full training has the target, or by the
+cap.  Seconds are counted from the start of its process, imports and all.  They take turns, seed by
+seed, and what is on file is not made again.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.quality import results
-from benchmarks.quality.training import EPOCHS, LOG, SPACE, learn
+from benchmarks.quality.problems import PROBLEMS, Problem
+from benchmarks.quality.training import LOG, learn
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLER = "auto"
@@ -42,25 +45,25 @@ _GRACE_S = 20
 """Seconds that a contestant has to end once it is told to."""
 
 
-def command(contestant: str, seed: int, folder: str) -> list[str]:
+def command(contestant: str, problem: Problem, seed: int, folder: str) -> list[str]:
     """What is typed to start a contestant, which goes on until it is ended."""
     python = [sys.executable, "-m"]
     if contestant == "optuna":
-        return [*python, "benchmarks.quality.by_optuna", str(seed), folder]
+        return [*python, "benchmarks.quality.by_optuna", problem.name, str(seed), folder]
     if contestant.startswith("ray"):
         kind = "stock" if contestant == "ray-stock" else "tuned"
-        return [*python, "benchmarks.quality.by_ray", kind, str(seed), folder]
+        return [*python, "benchmarks.quality.by_ray", kind, problem.name, str(seed), folder]
     model = ROOT / "benchmarks" / "quality" / "by_hpo.py"
     return [
-        *(*python, "hpo.cli", "run", "--model", f"{model}:train"),
+        *(*python, "hpo.cli", "run", "--model", f"{model}:{problem.name}"),
         *("--sampler", SAMPLER, "--pruner", "median", "--n-trials", "1000"),
-        *("--epochs", str(EPOCHS), "--seed", str(seed)),
+        *("--epochs", str(problem.epochs), "--seed", str(seed)),
         *("--storage", f"sqlite:///{folder}/hpo.db", "--output", f"{folder}/runs"),
         *("--no-default-first", "--no-retrain", "--no-report", "--quiet"),
     ]
 
 
-def race(contestant: str, seed: int, target: float, cap_s: float) -> results.Race:
+def race(contestant: str, problem: Problem, seed: int, target: float, cap_s: float) -> results.Race:
     """Starts a contestant, waits for the target or the cap, and ends it."""
     with tempfile.TemporaryDirectory(prefix="quality-") as folder:
         log = Path(folder) / "log.jsonl"
@@ -70,7 +73,7 @@ def race(contestant: str, seed: int, target: float, cap_s: float) -> results.Rac
         with (Path(folder) / "output").open("w+") as output:
             start = time.time()
             process = subprocess.Popen(
-                command(contestant, seed, folder),
+                command(contestant, problem, seed, folder),
                 cwd=folder,
                 env=environment,
                 stdout=output,
@@ -79,7 +82,7 @@ def race(contestant: str, seed: int, target: float, cap_s: float) -> results.Rac
             )
             try:
                 while time.time() - start < cap_s:
-                    if _reached(log, target):
+                    if _reached(log, problem.epochs, target):
                         break
                     if process.poll() is not None:
                         output.seek(0)
@@ -87,7 +90,7 @@ def race(contestant: str, seed: int, target: float, cap_s: float) -> results.Rac
                     time.sleep(0.1)
             finally:
                 _end(process)
-        return results.race_of(_lines(log), EPOCHS, seed, target, start, cap_s)
+        return results.race_of(_lines(log), problem.epochs, seed, target, start, cap_s)
 
 
 def _lines(log: Path) -> list[list[Any]]:
@@ -97,8 +100,8 @@ def _lines(log: Path) -> list[list[Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def _reached(log: Path, target: float) -> bool:
-    return any(epoch == EPOCHS and value >= target for _, _, epoch, value in _lines(log))
+def _reached(log: Path, n_epochs: int, target: float) -> bool:
+    return any(epoch == n_epochs and value >= target for _, _, epoch, value in _lines(log))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -111,16 +114,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    target = results.target()
-    print(f"target {target:.4f}, cap {arguments.cap:g} s", flush=True)
-    known = {name: results.races(name) for name in arguments.contestants}
+    problem = PROBLEMS[arguments.problem]
+    target = results.target(problem.name)
+    print(f"{problem.name}: target {target:.4f}, cap {arguments.cap:g} s", flush=True)
+    known = {name: results.races(problem.name, name) for name in arguments.contestants}
     for seed in range(arguments.seeds):
         at = seed % len(arguments.contestants)  # each is first in turn
         for name in arguments.contestants[at:] + arguments.contestants[:at]:
             if seed in known[name]:
                 continue
-            found = race(name, seed, target, arguments.cap)
-            results.append(name, asdict(found))
+            found = race(name, problem, seed, target, arguments.cap)
+            results.append(problem.name, name, asdict(found))
             when = "not reached" if found.seconds is None else f"{found.seconds:.1f} s"
             print(
                 f"{name} seed {seed}: {when}, {found.full} full, {found.stopped} stopped",
@@ -128,32 +132,34 @@ def run(arguments: argparse.Namespace) -> None:
             )
 
 
-def _random_training(seed: int, number: int) -> dict[str, Any]:
+def _random_training(name: str, seed: int, number: int) -> dict[str, Any]:
     rng = random.Random(f"{seed} {number}")
-    params = SPACE.random(rng)
+    problem = PROBLEMS[name]
+    params = problem.space.random(rng)
     began = time.process_time()
-    accuracy = learn(params, lambda accuracy: None)
+    accuracy = learn(problem, params, lambda accuracy: None)
     spent = round(time.process_time() - began, 2)
     return {"seed": seed, "number": number, "accuracy": accuracy, "cpu_s": spent, **params}
 
 
 def target(arguments: argparse.Namespace) -> None:
-    done = {(row["seed"], row["number"]) for row in results.rows("random")}
+    name = arguments.problem
+    done = {(row["seed"], row["number"]) for row in results.rows(name, "random")}
     wanted = [(s, n) for s in range(arguments.seeds) for n in range(results.N_RANDOM)]
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        due = [pool.submit(_random_training, *one) for one in wanted if one not in done]
+        due = [pool.submit(_random_training, name, *one) for one in wanted if one not in done]
         for future in as_completed(due):
-            results.append("random", future.result())
-    bests = results.random_bests()
+            results.append(name, "random", future.result())
+    bests = results.random_bests(name)
     shown = ", ".join(f"{bests[seed]:.4f}" for seed in sorted(bests))
     print(f"best of {results.N_RANDOM} random full trainings, by seed: {shown}")
-    print(f"target: {results.target():.4f}")
+    print(f"target: {results.target(name):.4f}")
 
 
 def table(arguments: argparse.Namespace) -> None:
     from benchmarks.quality import summary
 
-    print(summary.text(arguments.contestants))
+    print(summary.text(arguments.problem, arguments.contestants))
 
 
 def picture(arguments: argparse.Namespace) -> None:
@@ -164,7 +170,7 @@ def picture(arguments: argparse.Namespace) -> None:
 
 def forget(arguments: argparse.Namespace) -> None:
     for name in arguments.contestants:
-        (results.FOLDER / f"{name}.jsonl").unlink(missing_ok=True)
+        results.path_of(arguments.problem, name).unlink(missing_ok=True)
 
 
 def _contestants(text: str) -> list[str]:
@@ -183,6 +189,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     for function in (target, run, table, picture):
         sub = commands.add_parser(function.__name__)
         sub.set_defaults(command=function)
+        if function is not picture:
+            sub.add_argument("--problem", choices=PROBLEMS, default="digits")
         if function is not target:
             sub.add_argument("--contestants", type=_contestants, default=list(CONTESTANTS))
         if function in (target, run):
@@ -194,6 +202,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     sub = commands.add_parser("forget")
     sub.set_defaults(command=forget)
     sub.add_argument("contestants", type=_contestants)
+    sub.add_argument("--problem", choices=PROBLEMS, default="digits")
     return parser.parse_args(arguments)
 
 

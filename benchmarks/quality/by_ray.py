@@ -1,6 +1,6 @@
 """Ray Tune's two contestants: OptunaSearch and ASHA.
 
-    python -m benchmarks.quality.by_ray stock|tuned SEED FOLDER
+    python -m benchmarks.quality.by_ray stock|tuned PROBLEM SEED FOLDER
 
 `stock` is what its documentation writes, at Tune's own defaults.  `tuned` has what makes it quick:
 workers that stay (`reuse_actors`), no loggers, no dashboard, nothing on the console.  Both keep
@@ -23,28 +23,32 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from benchmarks.quality.training import EPOCHS, learn
-
-SPACE = {
-    "lr": tune.loguniform(1e-4, 1.0),
-    "momentum": tune.uniform(0.0, 0.98),
-    "weight_decay": tune.loguniform(1e-6, 1e-1),
-    "batch_size": tune.choice([32, 64, 128]),
-    "width": tune.lograndint(6, 25),  # without its upper end
-    "kernel": tune.choice([3, 5, 7]),
-    "norm": tune.choice(["batch", "group", "none"]),
-    "activation": tune.choice(["relu", "gelu", "silu"]),
-    "dropout": tune.uniform(0.0, 0.6),
-    "label_smoothing": tune.uniform(0.0, 0.3),
-}
+from benchmarks.quality.problems import PROBLEMS
+from benchmarks.quality.training import learn
+from hpo import Choice, Float, Int, Space
 
 
-def objective(config: dict[str, Any]) -> None:
-    """Reports each epoch's accuracy."""
-    learn(config, lambda accuracy: tune.report({"accuracy": accuracy}))
+def in_rays_terms(space: Space) -> dict[str, Any]:
+    """The space as Ray Tune writes it."""
+    found: dict[str, Any] = {}
+    for name in space.names:
+        p = space[name]
+        match p:
+            case Choice():
+                found[name] = tune.choice(list(p.choices))
+            case Float():
+                found[name] = (tune.loguniform if p.log else tune.uniform)(p.low, p.high)
+            case Int():  # without its upper end
+                found[name] = (tune.lograndint if p.log else tune.randint)(p.low, p.high + 1)
+    return found
 
 
-def main(kind: str, seed: int, folder: str) -> None:
+def main(kind: str, name: str, seed: int, folder: str) -> None:
+    problem = PROBLEMS[name]
+
+    def objective(config: dict[str, Any]) -> None:
+        learn(PROBLEMS[name], config, lambda accuracy: tune.report({"accuracy": accuracy}))
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = OptunaSearch(
         seed=seed,
@@ -60,12 +64,12 @@ def main(kind: str, seed: int, folder: str) -> None:
         ray.init("local", num_cpus=2)
     tune.Tuner(
         tune.with_resources(objective, {"cpu": 1}),
-        param_space=SPACE,
+        param_space=in_rays_terms(problem.space),
         tune_config=tune.TuneConfig(
             metric="accuracy",
             mode="max",
             search_alg=search,
-            scheduler=ASHAScheduler(max_t=EPOCHS),
+            scheduler=ASHAScheduler(max_t=problem.epochs),
             num_samples=-1,
             max_concurrent_trials=2,
             **tuned,
@@ -77,4 +81,4 @@ def main(kind: str, seed: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])

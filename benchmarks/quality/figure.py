@@ -1,35 +1,53 @@
-"""The contest's picture: the best full training so far over seconds, a thin line a seed."""
+"""The contest's picture: the best full training so far over seconds, a panel a problem, a thin line
+a seed."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.quality import results
+from benchmarks.quality.problems import PROBLEMS
 from benchmarks.quality.results import Race
 from benchmarks.quality.summary import TITLES, complete, seconds
 
-_LOWEST = 0.08
-"""Error above which nothing is drawn apart."""
+_HIGHEST = 3.0
+"""Times the target's error; nothing is drawn apart above it."""
 
 
 def draw(contestants: Sequence[str]) -> Path:
-    """Writes quality.png beside the records."""
+    """Writes quality.png beside the records, of every problem that has a target."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    target = results.target()
-    races, seeds = complete(contestants)
+    drawn = [name for name in PROBLEMS if results.random_bests(name)]
+    figure, axes = plt.subplots(
+        1, len(drawn), figsize=(6.4 * len(drawn), 4.8), constrained_layout=True, squeeze=False
+    )
+    for axis, problem in zip(axes[0], drawn, strict=True):
+        n_seeds = _panel(axis, problem, contestants)
+        axis.set_title(f"{PROBLEMS[problem].title}; {n_seeds} seeds", fontsize=11)
+    axes[0][0].set_ylabel("validation error of the best full training")
+    path = results.FOLDER / "quality.png"
+    figure.savefig(path, dpi=80)
+    return path
+
+
+def _panel(axis: Any, problem: str, contestants: Sequence[str]) -> int:
+    """Draws a problem; returns how many seeds all contestants have run."""
+    target = results.target(problem)
+    races, seeds = complete(problem, contestants)
+    highest = _HIGHEST * (1 - target)
     longest = max(max(seconds(found, target)) for found in races.values())
     grid = np.linspace(0, longest, 500)
-    figure, axis = plt.subplots(figsize=(8, 4.8), constrained_layout=True)
     for k, (name, found) in enumerate(races.items()):
-        errors = np.array([_errors(race, grid, target) for race in found])
+        errors = np.array([_errors(race, grid, target, highest) for race in found])
         for one, race in zip(errors, found, strict=True):
             axis.step(grid, one, where="post", color=f"C{k}", linewidth=0.8, alpha=0.35)
             if (reached := race.until(target)) is not None:
@@ -46,24 +64,19 @@ def draw(contestants: Sequence[str]) -> Path:
         textcoords="offset points",
         fontsize=9,
     )
-    low = (1 - target) * 0.9
-    axis.set(xlim=(0, longest), yscale="log", ylim=(low, _LOWEST * 1.1))
-    ticks = [tick for tick in (0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08) if tick > low]
-    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set(xlim=(0, longest), yscale="log", ylim=((1 - target) * 0.9, highest * 1.1))
+    ticks = [n * (1 - target) for n in (1.0, 1.5, 2.0, 3.0)]
+    axis.set_yticks(ticks, [f"{tick:.3f}" for tick in ticks])
     axis.minorticks_off()
     axis.set_xlabel("seconds since the process was started")
-    axis.set_ylabel("validation error of the best full training")
-    axis.set_title(f"From the command to a good model: {len(seeds)} seeds, 2 cores", fontsize=11)
     axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=9)
-    path = results.FOLDER / "quality.png"
-    figure.savefig(path, dpi=80)
-    return path
+    axis.legend(frameon=False, fontsize=8)
+    return len(seeds)
 
 
-def _errors(race: Race, grid: np.ndarray, target: float) -> np.ndarray:
+def _errors(race: Race, grid: np.ndarray, target: float, highest: float) -> np.ndarray:
     """Error of the best so far at each second; once the target is reached it stays there."""
-    errors = np.full(len(grid), _LOWEST)
+    errors = np.full(len(grid), highest)
     for at, accuracy in race.steps:
-        errors[grid >= at] = np.clip(1 - accuracy, 1 - target, _LOWEST)
+        errors[grid >= at] = np.clip(1 - accuracy, 1 - target, highest)
     return errors

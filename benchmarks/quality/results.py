@@ -1,4 +1,5 @@
-"""Records of the contest, a JSONL file a contestant, and the accuracy that all are to reach."""
+"""Records of the contest, a folder a problem, a JSONL file a contestant in it; and the accuracy
+that all are to reach."""
 
 from __future__ import annotations
 
@@ -64,43 +65,49 @@ def race_of(
     return Race(**{**asdict(race), "steps": race.steps, "seconds": race.until(target)})
 
 
-def append(name: str, row: dict[str, Any]) -> None:
+def append(problem: str, name: str, row: dict[str, Any]) -> None:
     """Adds a line to a contestant's file."""
-    FOLDER.mkdir(exist_ok=True)
-    with (FOLDER / f"{name}.jsonl").open("a") as file:
+    path = path_of(problem, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
 
 
-def rows(name: str) -> list[dict[str, Any]]:
+def path_of(problem: str, name: str) -> Path:
+    """A contestant's file; `random` is that of the random searches behind the target."""
+    return FOLDER / problem / f"{name}.jsonl"
+
+
+def rows(problem: str, name: str) -> list[dict[str, Any]]:
     """The lines of a contestant's file."""
-    path = FOLDER / f"{name}.jsonl"
+    path = path_of(problem, name)
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def races(name: str) -> dict[int, Race]:
+def races(problem: str, name: str) -> dict[int, Race]:
     """A contestant's races by seed."""
     found = {}
-    for row in rows(name):
+    for row in rows(problem, name):
         steps = tuple((seconds, accuracy) for seconds, accuracy in row["steps"])
         found[row["seed"]] = Race(**{**row, "steps": steps})
     return found
 
 
-def random_bests() -> dict[int, float]:
+def random_bests(problem: str) -> dict[int, float]:
     """The best of each random search that is complete, by seed."""
     by_seed: dict[int, list[float]] = {}
-    for row in rows("random"):
+    for row in rows(problem, "random"):
         by_seed.setdefault(row["seed"], []).append(row["accuracy"])
     return {seed: max(found) for seed, found in by_seed.items() if len(found) >= N_RANDOM}
 
 
-def target() -> float:
+def target(problem: str) -> float:
     """Median over the random searches of the best of their 60 full trainings.
 
     Raises:
         SystemExit: none is on file.
     """
-    bests = random_bests()
+    bests = random_bests(problem)
     if not bests:
         raise SystemExit("no random search is complete: run `time_to_quality.py target` first")
     return statistics.median_low(bests.values())

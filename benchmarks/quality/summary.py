@@ -33,26 +33,27 @@ def ratio(peer: Sequence[float], ours: Sequence[float]) -> tuple[float, float, f
     return math.exp(logs.mean()), math.exp(low), math.exp(high)
 
 
-def complete(contestants: Sequence[str]) -> tuple[dict[str, list[Race]], list[int]]:
+def complete(problem: str, contestants: Sequence[str]) -> tuple[dict[str, list[Race]], list[int]]:
     """Races of the seeds that all contestants have run, and these seeds.
 
     Raises:
         SystemExit: there is no such seed.
     """
-    known = {name: results.races(name) for name in contestants}
+    known = {name: results.races(problem, name) for name in contestants}
     seeds = sorted(set.intersection(*(set(races) for races in known.values())))
     if not seeds:
         raise SystemExit("no seed that all contestants have run: run `time_to_quality.py run`")
     return {name: [races[seed] for seed in seeds] for name, races in known.items()}, seeds
 
 
-def text(contestants: Sequence[str]) -> str:
+def text(problem: str, contestants: Sequence[str]) -> str:
     """The table in Markdown.  A censored race counts as its cap, in ratios too."""
-    target = results.target()
-    races, seeds = complete(contestants)
+    target = results.target(problem)
+    races, seeds = complete(problem, contestants)
     taken = {name: seconds(found, target) for name, found in races.items()}
     lines = [
-        f"Target: accuracy {target:.4f} on validation rows; seeds {', '.join(map(str, seeds))}.",
+        f"{problem}, target: accuracy {target:.4f} on validation rows; "
+        f"seeds {', '.join(map(str, seeds))}.",
         "",
         "| | seconds to it, by seed | median | beside hpo [95 %] | first epoch after "
         "| full trainings, stopped | epochs a second |",

@@ -1,98 +1,54 @@
-"""What every contestant trains: the zoo's CNN on handwritten digits, by a plain loop of its own."""
+"""What every contestant trains with: a plain loop of its own."""
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import time
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hpo import Choice, Float, Int, Space
+from benchmarks.quality.problems import Problem
 
-if TYPE_CHECKING:
-    from hpo.model import Data
-
-EPOCHS = 9
 LOG = "QUALITY_LOG"
 """The environment variable that names the file where each epoch's accuracy is noted."""
-SPACE = Space(
-    lr=Float(1e-4, 1.0, log=True),
-    momentum=Float(0.0, 0.98),
-    weight_decay=Float(1e-6, 1e-1, log=True),
-    batch_size=Choice(32, 64, 128),
-    width=Int(6, 24, log=True),
-    kernel=Choice(3, 5, 7),
-    norm=Choice("batch", "group", "none"),
-    activation=Choice("relu", "gelu", "silu"),
-    dropout=Float(0.0, 0.6),
-    label_smoothing=Float(0.0, 0.3),
-)
-"""Written out once more in Ray Tune's own terms in `by_ray.py`.  No defaults: nobody knows more."""
-_FIXED = {"depth": 2, "augment": "shift", "strength": 0.08}
-_N_TRAIN = 2_000
+_N_ROWS = 2_000
+"""Rows that are evaluated at once."""
 
 
-@functools.cache
-def digits() -> Data:
-    """2,000 training and 1,500 validation rows, all of them training rows of the zoo's `digits`, at
-    half the resolution."""
-    from dataclasses import replace
-
-    import torch
-    from hpo_models.datasets.digits import load
-    from torch.nn import functional
-
-    data = load("", 0)
-    order = torch.randperm(len(data.train[0]), generator=torch.Generator().manual_seed(0))
-    parts = (order[:_N_TRAIN], order[_N_TRAIN:])
-    inputs = functional.avg_pool2d(data.train[0], 2)
-    train, val = ((inputs[rows], data.train[1][rows]) for rows in parts)
-    info = {**data.info, "shape": list(inputs.shape[1:])}
-    return replace(data, train=train, val=val, test=None, info=info)
-
-
-def learn(point: dict[str, Any], report: Callable[[float], None]) -> float:
+def learn(problem: Problem, point: dict[str, Any], report: Callable[[float], None]) -> float:
     """Trains once, from the same first weights and in the same order whoever calls.
 
     Args:
-        point: of SPACE.
+        point: of the problem's space.
         report: is told the validation accuracy after each epoch, and may raise to end the training.
     Returns:
         The validation accuracy after the last epoch, which is what the training is worth.
     """
     import torch
-    from hpo_models.cnn import CNN
     from torch.nn import functional
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    data, model, params = digits(), CNN(), {**point, **_FIXED}
+    data, model, params = problem.data(), problem.model(), {**point, **problem.fixed}
     (inputs, targets), val, size = data.train, data.val, params["batch_size"]
     net = model.build(params, data).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        net.parameters(),
-        lr=params["lr"],
-        momentum=params["momentum"],
-        nesterov=params["momentum"] > 0,
-        weight_decay=params["weight_decay"],
-    )
+    optimizer = problem.optimizer(net, params)
     n_batches = len(inputs) // size
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, params["lr"], EPOCHS * n_batches, cycle_momentum=False
+        optimizer, params["lr"], problem.epochs * n_batches, cycle_momentum=False
     )
     generator = torch.Generator().manual_seed(0)
     key, accuracy = uuid.uuid4().hex[:8], 0.0
-    for epoch in range(1, EPOCHS + 1):
+    for epoch in range(1, problem.epochs + 1):
         net.train()
         order = torch.randperm(len(inputs), generator=generator)[: n_batches * size]
         for rows in order.split(size):
             batch = model.prepare((inputs[rows], targets[rows]), params, generator)
-            images = batch[0].contiguous(memory_format=torch.channels_last)
+            logits = net(_laid_out(batch[0]))
             loss = functional.cross_entropy(
-                net(images), batch[1], label_smoothing=params["label_smoothing"]
+                logits, batch[1], label_smoothing=params["label_smoothing"]
             )
             optimizer.zero_grad()
             loss.backward()
@@ -100,11 +56,18 @@ def learn(point: dict[str, Any], report: Callable[[float], None]) -> float:
             schedule.step()
         net.eval()
         with torch.no_grad():
-            images = val[0].contiguous(memory_format=torch.channels_last)
-            accuracy = (net(images).argmax(1) == val[1]).double().mean().item()
+            found = [net(_laid_out(rows)).argmax(1) for rows in val[0].split(_N_ROWS)]
+            accuracy = (torch.cat(found) == val[1]).double().mean().item()
         _note(key, epoch, accuracy)
         report(accuracy)
     return accuracy
+
+
+def _laid_out(inputs: Any) -> Any:
+    """Images [B, C, H, W] as convolutions like them; other inputs as they are."""
+    import torch
+
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
 
 
 def _note(key: str, epoch: int, accuracy: float) -> None:
