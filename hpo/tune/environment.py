@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +191,7 @@ def _private_ray(
     _set(environment)
     try:
         _import_meanwhile("pandas")
-        with _no_api_server():
+        with _nothing_else():
             _connect(
                 folder,
                 address="local",
@@ -231,20 +231,31 @@ def _import_meanwhile(module: str) -> None:
 
 
 @contextlib.contextmanager
-def _no_api_server() -> Iterator[None]:
-    """Without its dashboard too, Ray starts the server behind it, waits for it for a second, and
-    leaves it listening."""
-    from ray._private import services
+def _nothing_else() -> Iterator[None]:
+    """Ray starts four Python processes beside its own: the server behind its dashboard, for which it
+    waits a second even without one, the agent that feeds it, a monitor that adds nodes to a
+    cluster, and one that copies workers' logs to the driver.  Here nobody asks them for anything,
+    and together they take the first trial's cores for as long as it takes to start."""
+    from ray._private import node, services, utils
 
-    start_api_server = getattr(services, "start_api_server", None)
-    if start_api_server is None:  # another Ray, which starts it in another way
-        yield
-        return
-    services.start_api_server = lambda *args, **options: (None, None)
+    changed: list[tuple[Any, str, Callable[..., Any]]] = [
+        (services, "start_api_server", lambda *args, **options: (None, None)),
+        # The agent itself has to be there; so it is as Ray has it without the extra `default`.
+        (utils, "get_dashboard_dependency_error", lambda: ImportError("not wanted")),
+        (node.Node, "start_monitor", lambda self: None),
+        (node.Node, "start_log_monitor", lambda self: None),
+    ]
+    # Another Ray may start them in another way: then they run.
+    before = [(owner, name, getattr(owner, name, None)) for owner, name, _ in changed]
     try:
+        for owner, name, stand_in in changed:
+            if hasattr(owner, name):
+                setattr(owner, name, stand_in)
         yield
     finally:
-        services.start_api_server = start_api_server
+        for owner, name, known in before:
+            if known is not None:
+                setattr(owner, name, known)
 
 
 def _set(environment: Mapping[str, str | None]) -> None:
