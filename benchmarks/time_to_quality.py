@@ -114,6 +114,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the contestant too
     problem = PROBLEMS[arguments.problem]
     target = results.target(problem.name)
     print(f"{problem.name}: target {target:.4f}, cap {arguments.cap:g} s", flush=True)

@@ -97,6 +97,8 @@ def compress(
 
         webbrowser.open(page.absolute().as_uri())
     if found.chosen is None:
+        if (kept := to or default_target(path)).exists():
+            print(f"{kept}: what an earlier compress chose; it stays as it was", file=sys.stderr)
         raise typer.Exit(1)
 
 

@@ -20,6 +20,8 @@ from hpo.parameter_forms import format_params
 Row = Mapping[str, Any]
 _SHORT = 14
 """Characters of a cell that is not broken over lines."""
+_ROOM = 30
+"""Characters that parameters need to stand beside the other columns; else they stand below."""
 
 
 class Format(StrEnum):
@@ -62,17 +64,36 @@ def print_rows(rows: Sequence[Row], form: Format, *, title: str = "") -> None:
     if not rows:
         print(f"No {title or 'rows'}.")
         return
+    console = Console()
+    below = _below(rows, columns, console.width)
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for column in columns:
+        if column in below:
+            continue
         number = isinstance(rows[0][column], int | float)
         # Where there is too little room, long cells give way: a number is never split.
-        short = max(len(_cell(row[column])) for row in rows) <= _SHORT
+        short = _width(rows, column) <= _SHORT
         table.add_column(
             column, justify="right" if number else "left", overflow="fold", no_wrap=short
         )
     for row in rows:
-        table.add_row(*(escape(_cell(row[column])) for column in columns))
-    Console().print(table)
+        table.add_row(*(escape(_cell(row[column])) for column in columns if column not in below))
+    console.print(table)
+    for row in rows if below else ():
+        said = "; ".join(_cell(row[column]) for column in below)
+        console.print(f"{columns[0]} {_cell(row[columns[0]])}: {said}", markup=False)
+
+
+def _width(rows: Sequence[Row], column: str) -> int:
+    return max(len(_cell(row[column])) for row in rows)
+
+
+def _below(rows: Sequence[Row], columns: Sequence[str], width: int) -> list[str]:
+    """The columns of parameters, where the others leave them too little room."""
+    wide = [c for c in columns if any(isinstance(row[c], Mapping) for row in rows)]
+    others = [c for c in columns if c not in wide]
+    taken = sum(max(len(c), min(_width(rows, c), _SHORT)) + 3 for c in others)
+    return wide if wide and others and width - taken < _ROOM else []
 
 
 def _cell(value: Any) -> str:

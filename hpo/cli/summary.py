@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from collections.abc import Mapping
@@ -114,8 +115,13 @@ def _load_call(study: ResolvedStudy, retrained: Retrained) -> str | None:
 
     if isinstance(study.model, FunctionModel):
         return None
-    own = "" if study.ref.name in MODELS else f", model={study.ref.name!r}"
-    return f"hpo.load({str(retrained.path)!r}{own})"
+    # Python in double quotes: a shell takes it in single ones as it is.
+    own = "" if study.ref.name in MODELS else f", model={_quoted(study.ref.name)}"
+    return f"hpo.load({_quoted(str(retrained.path))}{own})"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def print_summary(facts: Mapping[str, Any]) -> None:
@@ -268,7 +274,24 @@ def _print_next(console: Console, facts: Mapping[str, Any]) -> None:
         )
     console.print(f"  hpo best {name} --top 5  # the best configurations", markup=False)
     console.print(f"  hpo trials {name}        # every trial", markup=False)
+    console.print(f"  hpo report {name} --open # its page", markup=False)
     console.print("  hpo dashboard            # look at it in the browser", markup=False)
+    if facts["load"] is not None:
+        _print_uses(console, facts)
     if facts["load"] is not None:
         code = f"import hpo; print({facts['load']})"
         console.print(f"  python -c {shlex.quote(code)}", markup=False, soft_wrap=True)
+
+
+def _print_uses(console: Console, facts: Mapping[str, Any]) -> None:
+    """What can be done with the saved network."""
+    from hpo.registry import MODELS
+
+    own = "" if facts["model"] in MODELS else f" --model {shlex.quote(facts['model'])}"
+    for command, what in (
+        ("evaluate", "in every measure"),
+        ("export", "to ONNX, checked"),
+        ("serve", "over HTTP"),
+    ):
+        line = f"  hpo {command} {shlex.quote(facts['path'])}{own}  # {what}"
+        console.print(line, markup=False, soft_wrap=True)
