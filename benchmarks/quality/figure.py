@@ -15,9 +15,6 @@ from benchmarks.quality.problems import PROBLEMS
 from benchmarks.quality.results import Race
 from benchmarks.quality.summary import TITLES, complete, seconds
 
-_HIGHEST = 3.0
-"""Times the target's error; nothing is drawn apart above it."""
-
 
 def draw(contestants: Sequence[str]) -> Path:
     """Writes quality.png beside the records, of every problem that has a target."""
@@ -43,7 +40,8 @@ def _panel(axis: Any, problem: str, contestants: Sequence[str]) -> int:
     """Draws a problem; returns how many seeds all contestants have run."""
     target = results.target(problem)
     races, seeds = complete(problem, contestants)
-    highest = _HIGHEST * (1 - target)
+    times = PROBLEMS[problem].drawn
+    highest = times * (1 - target)
     longest = max(max(seconds(found, target)) for found in races.values())
     grid = np.linspace(0, longest, 500)
     for k, (name, found) in enumerate(races.items()):
@@ -60,12 +58,14 @@ def _panel(axis: Any, problem: str, contestants: Sequence[str]) -> int:
     axis.annotate(
         f"target: random search's best of {results.N_RANDOM} full trainings",
         (0, 1 - target),
-        xytext=(4, 4),
+        xytext=(4, -12),
         textcoords="offset points",
         fontsize=9,
     )
-    axis.set(xlim=(0, longest), yscale="log", ylim=((1 - target) * 0.9, highest * 1.1))
-    ticks = [n * (1 - target) for n in (1.0, 1.5, 2.0, 3.0)]
+    axis.set(
+        xlim=(0, longest), yscale="log", ylim=((1 - target) / times**0.1, highest * times**0.05)
+    )
+    ticks = [times**share * (1 - target) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     axis.set_yticks(ticks, [f"{tick:.3f}" for tick in ticks])
     axis.minorticks_off()
     axis.set_xlabel("seconds since the process was started")

@@ -24,6 +24,7 @@ class Problem:
 
     Attributes:
         title: for pictures.
+        drawn: times the target's error, up to which pictures reach.
         fixed: parameters of the network that are not searched.
         data: training and validation rows.
         optimizer: of a network and parameters.
@@ -31,6 +32,7 @@ class Problem:
 
     name: str
     title: str
+    drawn: float
     epochs: int
     space: Space
     fixed: Mapping[str, Any]
@@ -107,6 +109,7 @@ PROBLEMS = {
         Problem(
             "digits",
             "CNN on digits, 1 s a training",
+            drawn=3.0,
             epochs=9,
             space=Space(
                 lr=Float(1e-4, 1.0, log=True),
@@ -128,6 +131,7 @@ PROBLEMS = {
         Problem(
             "names",
             "n-grams on names, 5 s a training",
+            drawn=1.4,
             epochs=18,
             space=Space(
                 lr=Float(1e-4, 1e-1, log=True),

@@ -232,10 +232,10 @@ def _import_meanwhile(module: str) -> None:
 
 @contextlib.contextmanager
 def _nothing_else() -> Iterator[None]:
-    """Ray starts four Python processes beside its own: the server behind its dashboard, for which it
-    waits a second even without one, the agent that feeds it, a monitor that adds nodes to a
-    cluster, and one that copies workers' logs to the driver.  Here nobody asks them for anything,
-    and together they take the first trial's cores for as long as it takes to start."""
+    """Ray starts Python processes that nobody asks for anything here: the server behind its
+    dashboard, for which it waits a second even without one, an agent with servers of its own that
+    feeds it, a monitor that adds nodes to a cluster, and one that copies workers' logs to the
+    driver.  They take the cores just when the first trial's worker starts."""
     from ray._private import node, services, utils
 
     changed: list[tuple[Any, str, Callable[..., Any]]] = [
