@@ -266,32 +266,38 @@ def _print_test(console: Console, facts: Mapping[str, Any]) -> None:
 def _print_next(console: Console, facts: Mapping[str, Any]) -> None:
     name = shlex.quote(facts["study"])
     console.print("[bold]Next[/bold]")
+    lines = []
     if facts["interrupted"]:
-        console.print(f"  hpo resume {name}        # go on where it stopped", markup=False)
+        lines.append((f"hpo resume {name}", "go on where it stopped"))
     elif facts["path"] is None and facts["best"] is not None:
-        console.print(
-            f"  hpo retrain {name}       # confirm, retrain and save the best", markup=False
-        )
-    console.print(f"  hpo best {name} --top 5  # the best configurations", markup=False)
-    console.print(f"  hpo trials {name}        # every trial", markup=False)
-    console.print(f"  hpo report {name} --open # its page", markup=False)
-    console.print("  hpo dashboard            # look at it in the browser", markup=False)
+        lines.append((f"hpo retrain {name}", "confirm, retrain and save the best"))
+    lines += [
+        (f"hpo best {name} --top 5", "the best configurations"),
+        (f"hpo trials {name}", "every trial"),
+        (f"hpo report {name} --open", "its page"),
+        ("hpo dashboard", "look at it in the browser"),
+    ]
+    _print_commands(console, lines)
     if facts["load"] is not None:
-        _print_uses(console, facts)
-    if facts["load"] is not None:
+        _print_commands(console, _uses(facts))
         code = f"import hpo; print({facts['load']})"
         console.print(f"  python -c {shlex.quote(code)}", markup=False, soft_wrap=True)
 
 
-def _print_uses(console: Console, facts: Mapping[str, Any]) -> None:
+def _uses(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What can be done with the saved network."""
     from hpo.registry import MODELS
 
     own = "" if facts["model"] in MODELS else f" --model {shlex.quote(facts['model'])}"
-    for command, what in (
-        ("evaluate", "in every measure"),
-        ("export", "to ONNX, checked"),
-        ("serve", "over HTTP"),
-    ):
-        line = f"  hpo {command} {shlex.quote(facts['path'])}{own}  # {what}"
-        console.print(line, markup=False, soft_wrap=True)
+    saved = f"{shlex.quote(facts['path'])}{own}"
+    return [
+        (f"hpo evaluate {saved}", "in every measure"),
+        (f"hpo export {saved}", "to ONNX, checked"),
+        (f"hpo serve {saved}", "over HTTP"),
+    ]
+
+
+def _print_commands(console: Console, lines: list[tuple[str, str]]) -> None:
+    width = max(len(command) for command, _ in lines)
+    for command, what in lines:
+        console.print(f"  {command:{width}}  # {what}", markup=False, soft_wrap=True)
