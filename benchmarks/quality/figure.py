@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.quality import results
 from benchmarks.quality.problems import PROBLEMS
 from benchmarks.quality.results import Race
-from benchmarks.quality.summary import TITLES, complete, seconds
+from benchmarks.quality.summary import TITLES, seconds
 
 
 def draw(contestants: Sequence[str]) -> Path:
@@ -28,18 +28,18 @@ def draw(contestants: Sequence[str]) -> Path:
         1, len(drawn), figsize=(6.4 * len(drawn), 4.8), constrained_layout=True, squeeze=False
     )
     for axis, problem in zip(axes[0], drawn, strict=True):
-        n_seeds = _panel(axis, problem, contestants)
-        axis.set_title(f"{PROBLEMS[problem].title}; {n_seeds} seeds", fontsize=11)
+        _panel(axis, problem, contestants)
     axes[0][0].set_ylabel("validation error of the best full training")
     path = results.FOLDER / "quality.png"
     figure.savefig(path, dpi=80)
     return path
 
 
-def _panel(axis: Any, problem: str, contestants: Sequence[str]) -> int:
-    """Draws a problem; returns how many seeds all contestants have run."""
+def _panel(axis: Any, problem: str, contestants: Sequence[str]) -> None:
+    """Draws a problem: of each contestant all seeds that it has run."""
     target = results.target(problem)
-    races, seeds = complete(problem, contestants)
+    known = {name: list(results.races(problem, name).values()) for name in contestants}
+    races = {name: found for name, found in known.items() if found}
     times = PROBLEMS[problem].drawn
     highest = times * (1 - target)
     longest = max(max(seconds(found, target)) for found in races.values())
@@ -52,7 +52,7 @@ def _panel(axis: Any, problem: str, contestants: Sequence[str]) -> int:
                 axis.plot(reached, 1 - target, "o", color=f"C{k}", markersize=4, clip_on=False)
         middle = statistics.median(seconds(found, target))
         over = "over " if middle >= found[0].cap_s else ""
-        title = f"{TITLES[name]}: median {over}{middle:.0f} s"
+        title = f"{TITLES[name]}: median {over}{middle:.0f} s, {len(found)} seeds"
         axis.step(grid, np.median(errors, axis=0), where="post", color=f"C{k}", lw=2, label=title)
     axis.axhline(1 - target, color="black", linewidth=1, linestyle=":")
     axis.annotate(
@@ -69,9 +69,9 @@ def _panel(axis: Any, problem: str, contestants: Sequence[str]) -> int:
     axis.set_yticks(ticks, [f"{tick:.3f}" for tick in ticks])
     axis.minorticks_off()
     axis.set_xlabel("seconds since the process was started")
+    axis.set_title(PROBLEMS[problem].title, fontsize=11)
     axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8)
-    return len(seeds)
+    axis.legend(frameon=False, fontsize=8, loc="upper right")
 
 
 def _errors(race: Race, grid: np.ndarray, target: float, highest: float) -> np.ndarray:

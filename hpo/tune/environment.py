@@ -246,16 +246,15 @@ def _nothing_else() -> Iterator[None]:
         (node.Node, "start_log_monitor", lambda self: None),
     ]
     # Another Ray may start them in another way: then they run.
-    before = [(owner, name, getattr(owner, name, None)) for owner, name, _ in changed]
+    changed = [(owner, name, new) for owner, name, new in changed if hasattr(owner, name)]
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in changed]
     try:
         for owner, name, stand_in in changed:
-            if hasattr(owner, name):
-                setattr(owner, name, stand_in)
+            setattr(owner, name, stand_in)
         yield
     finally:
         for owner, name, known in before:
-            if known is not None:
-                setattr(owner, name, known)
+            setattr(owner, name, known)
 
 
 def _set(environment: Mapping[str, str | None]) -> None:
