@@ -232,7 +232,7 @@ class Ledger(StudyView):
 
         Args:
             step: epochs done, from 1.
-            prune: ask the pruner.
+            prune: ask the pruner; after the last epoch it is not asked: nothing is left to save.
         Returns:
             Whether the trial is to stop: the pruner says so, or it has ended already.
         Raises:
@@ -251,7 +251,9 @@ class Ledger(StudyView):
             if step not in trial.intermediate_values:
                 self.patience(lambda: write(trial._trial_id, step, float(value)))
                 trial.intermediate_values[step] = float(value)
-            return prune and self.patience(lambda: self._should_prune(trial._trial_id))
+            if not prune or step >= self.meta.epochs:
+                return False
+            return self.patience(lambda: self._should_prune(trial._trial_id))
         except UpdateFinishedTrialError:  # another process has ended it meanwhile
             return True
 

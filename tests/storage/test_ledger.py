@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -116,6 +117,25 @@ def test_the_pruner_is_asked(storage_url: str) -> None:
     last = ledger.ask()
     assert last is not None
     assert any(ledger.report(last.number, step, 0.1) for step in range(1, 4))
+
+
+@pytest.mark.parametrize("pruner", ["median", "curve", "asha", "hyperband"])
+def test_a_trial_that_has_reported_its_last_epoch_is_not_pruned(
+    tmp_path: Path, pruner: str
+) -> None:
+    ledger = opened(f"sqlite:///{tmp_path}/trials.db", pruner=pruner)
+    for _ in range(9):
+        good = ledger.ask()
+        assert good is not None
+        for step in range(1, 7):  # a function may report more often than it was asked to
+            ledger.report(good.number, step, 0.9, prune=False)
+        ledger.complete(good.number, 0.9)
+    bad = ledger.ask()
+    assert bad is not None
+    before_the_end = [ledger.report(bad.number, step, 0.1) for step in (1, 2, 3)]
+    at_the_end = [ledger.report(bad.number, step, 0.1) for step in (4, 5, 6)]
+    assert any(before_the_end) or pruner != "median"  # others may leave it in peace
+    assert not any(at_the_end)
 
 
 @pytest.mark.parametrize(
