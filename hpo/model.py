@@ -11,9 +11,11 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from hpo.errors import SpecError
+from hpo.objectives import Objective as Objective
+from hpo.objectives import declared_objective
 from hpo.space import Space
 
 if TYPE_CHECKING:
@@ -28,23 +30,6 @@ Split = tuple["Tensor", ...]
 """Tensors of one common first dimension N, usually (inputs [N, ...], targets [N])."""
 ParameterGroup = tuple[Iterable["nn.Parameter"], float]
 """Parameters of a network, and what their learning rate is multiplied by."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The metric a study searches by, and which way is better."""
-
-    metric: str
-    direction: Literal["maximize", "minimize"] = "maximize"
-
-    def __post_init__(self) -> None:
-        if self.direction not in ("maximize", "minimize"):
-            raise SpecError(f"direction: {self.direction!r} must be 'maximize' or 'minimize'")
-
-    @property
-    def sign(self) -> int:
-        """+1 if larger is better, else -1."""
-        return 1 if self.direction == "maximize" else -1
 
 
 @dataclass(frozen=True)
@@ -297,9 +282,16 @@ def tunable(space: Space, objective: Objective | str = "accuracy") -> Callable[[
 
     Args:
         space: the parameters, given to the function as `trial.params`.
-        objective: the metric it reports; a bare name is maximised.
+        objective: the metric it reports: `accuracy`, `val_loss`, `utility:maximize`.
+    Raises:
+        SpecError: the objective's name does not say which way is better.
     """
-    goal = Objective(objective) if isinstance(objective, str) else objective
+    if not isinstance(space, Space):
+        raise SpecError(
+            f"tunable: {space!r:.60} must be a Space: write @tunable(Space(lr=Float(1e-4, 1e-1, "
+            "log=True)), 'accuracy') above def train(trial)"
+        )
+    goal = declared_objective(objective)
 
     def declare(function: F) -> F:
         function.hpo_model = FunctionModel(function, space, goal)  # type: ignore[attr-defined]

@@ -41,12 +41,17 @@ def among(value: Any, values: Sequence[Any]) -> bool:
 class Float:
     """A real number in [low, high].
 
+    >>> Float(1e-4, 1e-1, log=True, within=(0, 1)).within
+    (0, 1)
+
     Args:
+        low, high: what is searched unless `--set` says otherwise.
         log: searched on a logarithmic scale; low > 0.
         step: distance of neighbouring values; must divide high - low.
         default: of the model; else the middle of the range.
         grid: values that a grid search takes.
         when: active only if the named parameters have (one of) these values.
+        within: hard limits (least, most) of what `--set` may widen the range to; None: no limit.
     """
 
     low: float
@@ -56,6 +61,7 @@ class Float:
     default: float | None = None
     grid: Sequence[float] | None = None
     when: When | None = None
+    within: tuple[float | None, float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Int:
     default: int | None = None
     grid: Sequence[int] | None = None
     when: When | None = None
+    within: tuple[int | None, int | None] | None = None
 
 
 @dataclass(frozen=True, init=False)
@@ -157,12 +164,39 @@ def value_problem(parameter: Parameter, value: Any) -> str | None:
         if among(value, parameter.choices):
             return None
         return f"{value!r} is not one of {', '.join(map(repr, parameter.choices))}"
+    if problem := _number_problem(parameter, value):
+        return problem
+    if not parameter.low <= value <= parameter.high:
+        return f"{value!r} lies outside {parameter.low}..{parameter.high}"
+    return _step_problem(parameter, value)
+
+
+def limit_problem(parameter: Float | Int, value: Any) -> str | None:
+    """Why `--set` can't give the parameter this value, or None; its range is a proposal only."""
+    if problem := _number_problem(parameter, value):
+        return problem
+    least, most = limits(parameter)
+    if value < least or value > most:
+        bounds = f"at least {least:g}" if math.isinf(most) else f"within {least:g}..{most:g}"
+        return f"{value!r} must be {bounds if math.isfinite(least) else f'at most {most:g}'}"
+    return _step_problem(parameter, value)
+
+
+def limits(parameter: Float | Int) -> tuple[float, float]:
+    """The hard limits that a parameter declares, infinite where it declares none."""
+    least, most = parameter.within or (None, None)
+    return -math.inf if least is None else least, math.inf if most is None else most
+
+
+def _number_problem(parameter: Float | Int, value: Any) -> str | None:
     if not is_number(value):
         return f"{value!r} must be a finite number"
     if isinstance(parameter, Int) and value != int(value):
         return f"{value!r} must be a whole number"
-    if not parameter.low <= value <= parameter.high:
-        return f"{value!r} lies outside {parameter.low}..{parameter.high}"
+    return None
+
+
+def _step_problem(parameter: Float | Int, value: Any) -> str | None:
     if parameter.step is not None and not on_lattice(parameter, value):
         return f"{value!r} is not {parameter.low} plus a multiple of the step {parameter.step}"
     return None
@@ -180,7 +214,7 @@ def problems_of(parameter: Any) -> list[str]:
         return _choice_problems(parameter)
     if not isinstance(parameter, Float | Int):
         return [f"{parameter!r} is not a parameter: use Float, Int or Choice"]
-    found = _range_problems(parameter)
+    found = _range_problems(parameter) or _limit_problems(parameter)
     if found:
         return found
     if parameter.default is not None and (problem := value_problem(parameter, parameter.default)):
@@ -225,6 +259,19 @@ def _range_problems(parameter: Float | Int) -> list[str]:
     elif low <= high and (decimal(high) - decimal(low)) % decimal(step) != 0:
         found.append(f"step {step} does not divide {low}..{high}: change high or step")
     return found
+
+
+def _limit_problems(parameter: Float | Int) -> list[str]:
+    within = parameter.within
+    if within is None:
+        return []
+    given = isinstance(within, tuple | list) and len(within) == 2
+    if not given or not all(v is None or is_number(v) for v in within):
+        return [f"within {within!r} must be (least, most), numbers or None"]
+    least, most = limits(parameter)
+    if least <= parameter.low and parameter.high <= most:
+        return []
+    return [f"within {tuple(within)} does not hold {parameter.low}..{parameter.high}: widen it"]
 
 
 def _choice_problems(parameter: Choice) -> list[str]:

@@ -161,6 +161,8 @@ def to_json(p: Parameter) -> dict[str, Any]:
             "default": p.default,
             "grid": None if p.grid is None else list(p.grid),
         }
+        if p.within is not None:
+            data["within"] = list(p.within)
     data["when"] = {n: list(as_values(v)) for n, v in p.when.items()} if p.when else None
     return data
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from hpo.errors import SpecError
 from hpo.model import Data, FunctionModel, Model, Split
+from hpo.objectives import declared_objective
 
 MODELS: dict[str, str] = {
     "cnn": "hpo_models.cnn:CNN",
@@ -194,6 +195,7 @@ def load_model(ref: ModelRef) -> Model:
     for part in ("space", "objective"):
         if not hasattr(declared, part):
             raise SpecError(f"model: {ref.name!r} declares no `{part}`: see `hpo.Model`")
+    declared.objective = declared_objective(declared.objective)  # type: ignore[misc]
     return declared
 
 

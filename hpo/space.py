@@ -419,4 +419,5 @@ class Space:
         for parameter in bare["params"].values():
             parameter.pop("default", None)
             parameter.pop("grid", None)
+            parameter.pop("within", None)
         return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()[:16]

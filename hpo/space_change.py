@@ -1,4 +1,4 @@
-"""How spaces change: narrowing from the command line, and what a study's history survives."""
+"""How spaces change: by the command line, and what a study's history survives."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from hpo.parameter import (
     decimal,
     default_value,
     is_number,
+    limit_problem,
     normalize,
     on_lattice,
     problems_of,
@@ -26,11 +27,11 @@ from hpo.space import Space
 
 
 def narrow(space: Space, settings: Mapping[str, str]) -> tuple[Space, dict[str, Any]]:
-    """A part of the space, from what a user says on the command line.
+    """A space by what a user says on the command line: narrower, or wider within hard limits.
 
     Args:
-        settings: `{"lr": "1e-3"}` fixes, `"16..64"` narrows a range, `"sgd,adamw"` keeps some
-            choices or lists the grid values of a number.
+        settings: `{"lr": "1e-3"}` fixes, `"16..64"` is a range, `"1e-3,1e-2"` and `"sgd,adamw"`
+            are just these values.
     Returns:
         The space of what is left to search, and the fixed values by name.
     Raises:
@@ -58,20 +59,33 @@ def narrow(space: Space, settings: Mapping[str, str]) -> tuple[Space, dict[str, 
 
 
 def _part(p: Parameter, text: str) -> Parameter | tuple[Any]:
-    """A narrower parameter, or the one value it is fixed to in a tuple."""
+    """The parameter as the text has it, or the one value it is fixed to in a tuple."""
+    low, dots, high = text.partition("..")
     if isinstance(p, Choice):
-        chosen = [_choice(p, one.strip()) for one in text.split(",")]
-        if len(chosen) == 1:
-            return (chosen[0],)
-        kept = replace_choice(p, tuple(c for c in p.choices if among(c, chosen)))
-        return kept
-    if ".." in text:
-        low, _, high = text.partition("..")
-        return _narrower(p, low=_number(p, low), high=_number(p, high))
-    values = [_number(p, one) for one in text.split(",")]
+        if dots and all(map(is_number, p.choices)):
+            return _between(p, _float(low), _float(high))
+        values = [_choice(p, one.strip()) for one in text.split(",")]
+        listed = replace_choice(p, tuple(c for c in p.choices if among(c, values)))
+    elif dots:
+        return _range(p, _number(p, low), _number(p, high))
+    else:
+        values = [_number(p, one) for one in text.split(",")]
+        default = default_value(p)
+        default = default if among(default, values) else values[0]
+        listed = Choice(*values, default=default, when=p.when)
     if len(values) == 1:
         return (values[0],)
-    return _narrower(p, low=min(values), high=max(values), grid=tuple(values))
+    if problems := problems_of(listed):
+        raise ValueError("; ".join(problems))
+    return listed
+
+
+def _between(p: Choice, low: float, high: float) -> Choice:
+    """The choices that are numbers from low to high."""
+    kept = tuple(choice for choice in p.choices if low <= choice <= high)
+    if not kept:
+        raise ValueError(f"none of {', '.join(map(str, p.choices))} is in {low:g}..{high:g}")
+    return replace_choice(p, kept)
 
 
 def replace_choice(p: Choice, choices: tuple[Any, ...]) -> Choice:
@@ -96,25 +110,27 @@ def _choice(p: Choice, text: str) -> Any:
     raise ValueError(f"{text!r} is not one of {', '.join(by_text)}")
 
 
-def _number(p: Float | Int, text: str) -> Any:
+def _float(text: str) -> float:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
         raise ValueError(f"{text.strip()!r} must be a number, LOW..HIGH or A,B,C") from None
-    if problem := value_problem(p, value):
+
+
+def _number(p: Float | Int, text: str) -> Any:
+    value = _float(text)
+    if problem := limit_problem(p, value):
         raise ValueError(problem)
     return normalize(p, int(text) if text.strip().lstrip("+-").isdigit() else value)
 
 
-def _narrower(p: Float | Int, *, low: Any, high: Any, grid: Any = None) -> Float | Int:
-    default = default_value(p)
-    if grid is None and p.grid is not None:
-        grid = tuple(v for v in p.grid if low <= v <= high) or None
+def _range(p: Float | Int, low: Any, high: Any) -> Float | Int:
+    grid: Any = None if p.grid is None else tuple(v for v in p.grid if low <= v <= high) or None
     part = replace(p, low=low, high=high, grid=grid, default=None)
     if problems := problems_of(part):
         raise ValueError("; ".join(problems))
-    if value_problem(part, default) is None:
-        part = replace(part, default=default)
+    if value_problem(part, default_value(p)) is None:
+        part = replace(part, default=default_value(p))
     return part
 
 
@@ -273,9 +289,10 @@ def carried_over(space: Space, params: Mapping[str, Any]) -> dict[str, Any] | No
         if name not in params:
             point[name] = default_value(p)
         elif isinstance(p, Choice):
-            if not among(params[name], p.choices):
+            value = _nearest_choice(p, params[name])
+            if not among(value, p.choices):
                 return None
-            point[name] = normalize(p, params[name])
+            point[name] = normalize(p, value)
         elif not is_number(params[name]):
             return None
         else:
@@ -283,6 +300,13 @@ def carried_over(space: Space, params: Mapping[str, Any]) -> dict[str, Any] | No
     if space.is_forbidden(point):
         return None
     return {name: point[name] for name in space.names if name in point}
+
+
+def _nearest_choice(p: Choice, value: Any) -> Any:
+    """The choice nearest to a number, where all are numbers; else the value as it is."""
+    if not is_number(value) or not all(map(is_number, p.choices)):
+        return value
+    return min(p.choices, key=lambda choice: abs(choice - value))
 
 
 def _nearest(p: Float | Int, value: float) -> Any:

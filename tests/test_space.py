@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo import Choice, Float, Int, Space, SpecError
+from hpo.parameter import Parameter
 from hpo.space_change import carried_over, changes, narrow
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -49,6 +50,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "impossible forbidden": ({"a": Int(0, 1), "forbidden": [{"a": 9}]}, "can never be"),
     "empty forbidden": ({"a": Int(0, 1), "forbidden": [{}]}, "everything"),
     "forbidden default": ({"a": Choice("x", "y"), "forbidden": [{"a": "x"}]}, "default"),
+    "within below the range": ({"a": Float(0, 1, within=(0, 0.5))}, "does not hold 0..1"),
+    "within of one number": ({"a": Float(0, 1, within=2)}, "must be (least, most)"),
     "not a parameter": ({"a": (0, 1)}, "Float, Int or Choice"),
 }
 
@@ -177,26 +180,79 @@ def test_narrowing_a_range_a_subset_and_a_list() -> None:
     narrowed, fixed = narrow(space, {"lr": "0.001,0.01", "width": "16..32", "opt": "a,c"})
     assert fixed == {}
     assert narrowed["width"].low == 16  # type: ignore[union-attr]
-    assert {p["lr"] for p in narrowed.grid()} == {0.001, 0.01}
+    assert narrowed["lr"] == Choice(0.001, 0.01)
     assert narrowed["opt"].choices == ("a", "c")  # type: ignore[union-attr]
+
+
+NUMBERS = Space(
+    lr=Float(1e-4, 1e-1, log=True, default=1e-2, within=(1e-8, 10)),
+    width=Int(8, 64, log=True, default=16, within=(1, 512)),
+    rate=Float(0, 0.5, step=0.1, default=0.2),
+    free=Int(0, 9, default=5),
+    batch=Choice(16, 32, 64),
+    opt=Choice("a", "b"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("lr", "1e-3,1e-2", Choice(1e-3, 1e-2, default=1e-2)),
+        ("lr", "1e-3, 3e-3", Choice(1e-3, 3e-3)),
+        ("width", "48,8,16", Choice(48, 8, 16, default=16)),
+        ("rate", "0.1,0.4", Choice(0.1, 0.4)),
+        ("free", "0,20", Choice(0, 20)),
+        ("batch", "32,64", Choice(32, 64)),
+        ("batch", "20..64", Choice(32, 64)),
+        ("opt", "a,b", Choice("a", "b")),
+        ("lr", "1e-3..1e-2", Float(1e-3, 1e-2, log=True, default=1e-2, within=(1e-8, 10))),
+        ("rate", "0.1..0.3", Float(0.1, 0.3, step=0.1, default=0.2)),
+    ],
+)
+def test_two_values_are_two_values_and_dots_are_a_range(
+    name: str, text: str, expected: Parameter
+) -> None:
+    narrowed, fixed = narrow(NUMBERS, {name: text})
+    assert narrowed[name] == expected and not fixed
+    if isinstance(expected, Choice):
+        drawn = {narrowed.random(random.Random(seed))[name] for seed in range(60)}
+        assert drawn == set(expected.choices)
+
+
+def test_a_declared_range_is_a_proposal_within_hard_limits() -> None:
+    wider, _ = narrow(NUMBERS, {"lr": "1e-6..0.5", "width": "4..128", "free": "-100..100"})
+    assert [(p.low, p.high) for p in (wider["lr"], wider["width"], wider["free"])] == [  # type: ignore[union-attr]
+        (1e-6, 0.5),
+        (4, 128),
+        (-100, 100),
+    ]
+    assert changes(NUMBERS, wider)[0] == []
+    assert narrow(NUMBERS, {"lr": "5"})[1] == {"lr": 5.0}
+    assert Space.from_json(json.loads(json.dumps(wider.to_json()))) == wider
 
 
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
         ({"lrr": "1"}, "did you mean 'lr'"),
-        ({"lr": "7"}, "outside"),
+        ({"lr": "77"}, "77.0 must be within 1e-08..10"),
+        ({"lr": "1e-9..1e-3"}, "1e-09 must be within"),
+        ({"lr": "1e-3,70"}, "70.0 must be within"),
+        ({"lr": "1e-3,1e-3"}, "twice"),
         ({"lr": "x"}, "number"),
         ({"lr": "0.01..0.001"}, "swap"),
-        ({"width": "8..9999"}, "outside"),
+        ({"width": "8..9999"}, "9999.0 must be within 1..512"),
         ({"width": "8.5"}, "whole"),
+        ({"rate": "0.15"}, "multiple of the step"),
+        ({"batch": "100..200"}, "none of 16, 32, 64 is in 100..200"),
+        ({"batch": "16..x"}, "number"),
         ({"opt": "z"}, "not one of"),
+        ({"opt": "a..b"}, "not one of"),
     ],
 )
 def test_a_wrong_narrowing_is_refused(setting: dict[str, str], expected: str) -> None:
-    space = Space(lr=Float(1e-4, 1e-1, log=True), width=Int(8, 64), opt=Choice("a", "b"))
     with pytest.raises(SpecError, match=expected):
-        narrow(space, setting)
+        narrow(NUMBERS, setting)
 
 
 def test_what_changes_keep_history_meaningful() -> None:
@@ -231,4 +287,6 @@ def test_a_point_of_another_space_is_carried_over() -> None:
     assert carried_over(space, {**full, "kind": "c"}) is None  # no such choice
     assert carried_over(space, {**full, "kind": "a"}) is None  # forbidden
     assert carried_over(space, {**full, "lr": "high"}) is None  # another kind of parameter
+    listed, _ = narrow(space, {"lr": "1e-3,1e-1"})
+    assert (carried_over(listed, {**full, "lr": 0.09}) or {})["lr"] == 0.1
     assert carried_over(space, {"kind": "a", "only": 3}) == space.default()  # 3 is inactive

@@ -58,7 +58,8 @@ Data = Annotated[str | None, option("digits, imagefolder:PATH, csv:PATH, ...; se
 Objectives = Annotated[
     list[str] | None,
     option(
-        "Metric to search by, or params, size_mb, latency_ms; NAME:minimize. Repeatable.",
+        "Metric to search by, or params, size_mb, latency_ms: accuracy, val_loss, "
+        "NAME:maximize or NAME:minimize. Repeatable.",
         "--objective",
     ),
 ]
@@ -70,7 +71,11 @@ Pruner = Annotated[str | None, option("none, median (default), curve, asha, hype
 Epochs = Annotated[int | None, option("Epochs of a full training.")]
 Set = Annotated[
     list[str] | None,
-    option("Fix or narrow: lr=1e-3, width=16..64, optimizer=sgd,adamw. Repeatable.", "--set"),
+    option(
+        "A value, a few of them or a range: lr=1e-3, lr=1e-3,1e-2, lr=1e-6..0.5, optimizer=sgd. "
+        "Repeatable.",
+        "--set",
+    ),
 ]
 MaxConcurrent = Annotated[
     int | None, option("Trials at once; default: as many as fit.", panel="Resources")

@@ -211,6 +211,13 @@ def _choices(study: ResolvedStudy) -> list[dict[str, Any]]:
 def resume(
     study: StudyName,
     storage: Storage = None,
+    n_trials: Annotated[
+        int | None, option("Run this many more trials, instead of what is missing.", "--n-trials")
+    ] = None,
+    timeout: Annotated[float | None, option("Start no trial after this many seconds.")] = None,
+    epochs: Annotated[
+        int | None, option("Other epochs, while no trial of the study has a value.")
+    ] = None,
     join: Annotated[
         bool, typer.Option("--join", help="Drive it beside other drivers that say so too.")
     ] = False,
@@ -229,18 +236,21 @@ def resume(
 
     \b
     [dim]hpo resume cnn-tpe
+    hpo resume cnn-tpe --n-trials 20 --timeout 600
     hpo resume cnn-tpe --retry-failed    # after the model's code was mended[/dim]
     """
-    from hpo.storage.request import TARGET, stored_spec
-    from hpo.study import resolve
+    from hpo.storage.request import going_on, resolve_as_begun
 
     ledger = open_study(storage, study)
-    spec = stored_spec(ledger)
-    target = ledger.attr(TARGET)
-    update = {"n_trials": None, "total_trials": target, "join": join}
-    update["retry_failed"] = spec.sampler == "grid" if retry_failed is None else retry_failed
-    resolved = resolve(spec.model_copy(update=update))
-    execute(resolved, storage, form, quiet)
+    spec = going_on(
+        ledger,
+        n_trials=n_trials,
+        timeout=timeout,
+        epochs=epochs,
+        join=join,
+        retry_failed=retry_failed,
+    )
+    execute(resolve_as_begun(ledger, spec), storage, form, quiet)
 
 
 def retrain(
@@ -262,15 +272,15 @@ def retrain(
     [dim]Example:  hpo retrain cnn-tpe --top 5 --seeds 5[/dim]
     """
     from hpo.outcome.confirm import check_chosen
-    from hpo.storage.request import stored_spec
-    from hpo.study import resolve, spec_from
+    from hpo.storage.request import resolve_as_begun, stored_spec
+    from hpo.study import spec_from
 
     ledger = open_study(storage, study)
     stored = stored_spec(ledger).model_dump()
     if trial is not None:
         check_chosen(ledger, trial)
     flags = {"confirm_top": top, "confirm_seeds": seeds, "output": output, "retrain": True}
-    resolved = resolve(spec_from(stored, flags))
+    resolved = resolve_as_begun(ledger, spec_from(stored, flags))
     check_output(resolved.spec.output)
     execute(resolved, storage, form, quiet, only_retrain=True, chosen=trial)
 

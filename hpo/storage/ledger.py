@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +108,10 @@ class Ledger(StudyView):
         patience = patience or Patience()
         ensure_study(storage, name, meta, patience)
         study = patience(lambda: optuna.load_study(study_name=name, storage=storage))
-        problems = meta.problems_from(meta_of(study), name)
+        begun = meta_of(study)
+        if begun.epochs != meta.epochs and not _has_values(patience(study.get_trials)):
+            begun = replace(begun, epochs=meta.epochs)
+        problems = meta.problems_from(begun, name)
         if problems:
             raise SpecError(problems)
         if changes(meta_of(study).space, meta.space)[1]:
@@ -466,3 +469,8 @@ class Ledger(StudyView):
     def set_attr(self, key: str, value: Any) -> None:
         """Stores a study attribute, JSON-able."""
         self.patience(lambda: self.study.set_user_attr(key, finite(value)))
+
+
+def _has_values(trials: Iterable[FrozenTrial]) -> bool:
+    """Whether a trial has a value or may get one."""
+    return any(trial.state.name != "FAIL" for trial in trials)

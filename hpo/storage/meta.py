@@ -109,8 +109,17 @@ class StudyMeta:
             )
             if before != after
         ]
-        lines += [f"space: {line}" for line in changes(old.space, self.space)[0]]
-        return [f"study {name!r}: {line}: give --name another" for line in lines]
+        found = [f"study {name!r}: {line}: give --name another" for line in lines]
+        if (old.metric, len(old.more)) == (self.metric, 0) and old.direction != self.direction:
+            found.append(
+                f"study {name!r}: go on with it as it was begun by --objective {old.objectives[0]}"
+            )
+        found += [
+            f"study {name!r}: space: {line}: give another --name, with --warm-start {name} to "
+            "begin with its best"
+            for line in changes(old.space, self.space)[0]
+        ]
+        return found
 
 
 def _goals(old: StudyMeta, new: StudyMeta) -> list[tuple[str, Any, Any]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hpo.errors import SpecError
+from hpo.space import Choice, Space
 from hpo.storage.ledger import Ledger
 from hpo.storage.view import StudyView
 from hpo.storage.warm_start import started_from
-from hpo.study import ResolvedStudy, StudySpec, spec_from
+from hpo.study import ResolvedStudy, StudySpec, resolve, spec_from
 
 SPEC = "hpo:spec"
 """Study attribute: the StudySpec of the last run, so that `resume` needs only the name."""
@@ -39,3 +41,62 @@ def stored_spec(view: StudyView) -> StudySpec:
     if not stored:
         raise SpecError(f"study: {view.name!r} was not made by `hpo run`: it holds no settings")
     return spec_from(stored, {})
+
+
+def going_on(
+    view: StudyView,
+    *,
+    n_trials: int | None = None,
+    timeout: float | None = None,
+    epochs: int | None = None,
+    join: bool = False,
+    retry_failed: bool | None = None,
+) -> StudySpec:
+    """The settings of a run that goes on with a study.
+
+    Args:
+        n_trials: this many more trials, instead of what is missing to what was asked for.
+        timeout: seconds; a study that has all its trials goes on for that long.
+        epochs: other ones than before, while no trial has a value.
+        retry_failed: by default a grid does.
+    Raises:
+        SpecError: a value is wrong, or the study has values after other epochs.
+    """
+    before = stored_spec(view)
+    counts = view.counts()
+    target = view.attr(TARGET)
+    ended = counts.get("COMPLETE", 0) + counts.get("PRUNED", 0)
+    if n_trials is not None or (timeout is not None and target is not None and ended >= target):
+        target = None
+    if epochs is not None and epochs != view.meta.epochs and set(counts) - {"FAIL"}:
+        raise SpecError(
+            f"epochs: {epochs}: the trials of {view.name!r} have {view.meta.epochs}, and values "
+            f"after other epochs cannot be compared: begin another study: hpo run --model "
+            f"{view.meta.model} --epochs {epochs} --name NAME --warm-start {view.name}"
+        )
+    kept = {**before.model_dump(), "n_trials": None, "total_trials": target, "join": join}
+    kept["retry_failed"] = before.sampler == "grid" if retry_failed is None else retry_failed
+    return spec_from(kept, {"n_trials": n_trials, "timeout": timeout, "epochs": epochs})
+
+
+def resolve_as_begun(view: StudyView, spec: StudySpec) -> ResolvedStudy:
+    """Resolves a study's settings, with the direction and the ranges that it was begun with
+    where the same words would mean others today.
+
+    Raises:
+        SpecError: with every problem, a line each.
+    """
+    study, begun = resolve(spec), view.meta
+    if not spec.objectives and study.objectives != begun.objectives:
+        update = {"objectives": tuple(str(one) for one in begun.objectives)}
+        study = resolve(spec.model_copy(update=update))
+    params = {
+        name: begun.space[name] if _was_a_range(begun.space, name, p) else p
+        for name, p in study.space.params.items()
+    }
+    return replace(study, space=Space.of(params, study.space.forbidden))
+
+
+def _was_a_range(begun: Space, name: str, now: Any) -> bool:
+    """Whether values that were listed for a number once stood for the range between them."""
+    return isinstance(now, Choice) and name in begun and not isinstance(begun[name], Choice)

@@ -27,6 +27,7 @@ from hpo.space import Choice, Float, Int, Space
 from hpo_models.datasets.captions import BEGIN, END, PAD, UNKNOWN, texts_of
 from hpo_models.decoders import GRUDecoder, TransformerDecoder
 from hpo_models.images import ImageEncoder, Tile, augment, tiles_png
+from hpo_models.limits import BLOCKS, DECAY, LAYERS, RATE, SHARE, STRENGTH, WIDTH
 from hpo_models.parts import Part
 
 N_SHOWN = 24
@@ -133,19 +134,19 @@ class Captioner(Model):
     n_trials = 20
     epochs = 12
     space = Space(
-        lr=Float(3e-4, 1e-2, log=True, default=2e-3, grid=(1e-3, 2e-3, 4e-3)),
-        weight_decay=Float(1e-4, 1.0, log=True, default=1e-1, grid=(1e-2, 1e-1)),
+        lr=Float(3e-4, 1e-2, log=True, default=2e-3, grid=(1e-3, 2e-3, 4e-3), within=RATE),
+        weight_decay=Float(1e-4, 1.0, log=True, default=1e-1, grid=(1e-2, 1e-1), within=DECAY),
         batch_size=Choice(64, 32, 128),
         schedule=Choice("onecycle", "cosine", "constant"),
         decoder=Choice("gru", "transformer"),
         embedding=Choice(64, 32, 128),
         width=Choice(192, 128, 256),
-        layers=Int(1, 3, default=1),
-        image_width=Int(16, 40, log=True, default=32),
-        image_blocks=Int(0, 2, default=1),
-        dropout=Float(0.0, 0.5, default=0.2, grid=(0.1, 0.3)),
-        label_smoothing=Float(0.0, 0.2, default=0.1, grid=(0.0, 0.1)),
-        augment=Float(0.0, 0.2, default=0.08, grid=(0.0, 0.08)),
+        layers=Int(1, 3, default=1, within=LAYERS),
+        image_width=Int(16, 40, log=True, default=32, within=WIDTH),
+        image_blocks=Int(0, 2, default=1, within=BLOCKS),
+        dropout=Float(0.0, 0.5, default=0.2, grid=(0.1, 0.3), within=SHARE),
+        label_smoothing=Float(0.0, 0.2, default=0.1, grid=(0.0, 0.1), within=SHARE),
+        augment=Float(0.0, 0.2, default=0.08, grid=(0.0, 0.08), within=STRENGTH),
         beam=Choice(3, 1, 5),
     )
 

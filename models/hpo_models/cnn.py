@@ -12,6 +12,7 @@ from torch.nn import functional
 from hpo.deployment import Deployment, classifier_of_images
 from hpo.model import Classifier, Data, Params, Split
 from hpo.space import Choice, Float, Int, Space
+from hpo_models.limits import DECAY, LAYERS, MOMENTUM, RATE, SHARE, STRENGTH, WIDTH
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 _CHUNKS = 4
@@ -61,22 +62,29 @@ class CNN(Classifier):
     epochs = 5
     timeout_s = 25
     space = Space(
-        lr=Float(5e-4, 5e-2, log=True, default=5e-3, grid=(1e-3, 5e-3, 2e-2)),
+        lr=Float(5e-4, 5e-2, log=True, default=5e-3, grid=(1e-3, 5e-3, 2e-2), within=RATE),
         optimizer=Choice("adamw", "sgd"),
-        momentum=Float(0.5, 0.98, default=0.9, grid=(0.9,), when={"optimizer": "sgd"}),
-        weight_decay=Float(1e-5, 1e-1, log=True, default=1e-2, grid=(1e-4, 1e-2)),
+        momentum=Float(
+            0.5, 0.98, default=0.9, grid=(0.9,), when={"optimizer": "sgd"}, within=MOMENTUM
+        ),
+        weight_decay=Float(1e-5, 1e-1, log=True, default=1e-2, grid=(1e-4, 1e-2), within=DECAY),
         batch_size=Choice(64, 32, 128),
         schedule=Choice("onecycle", "cosine", "constant"),
-        depth=Int(2, 4, default=2),
-        width=Int(8, 24, log=True, default=16),
+        depth=Int(2, 4, default=2, within=LAYERS),
+        width=Int(8, 24, log=True, default=16, within=WIDTH),
         kernel=Choice(3, 5, 7),
         norm=Choice("batch", "group", "none"),
         activation=Choice("relu", "gelu", "silu"),
-        dropout=Float(0.0, 0.5, default=0.0, grid=(0.0, 0.25)),
-        label_smoothing=Float(0.0, 0.2, default=0.0, grid=(0.0, 0.1)),
+        dropout=Float(0.0, 0.5, default=0.0, grid=(0.0, 0.25), within=SHARE),
+        label_smoothing=Float(0.0, 0.2, default=0.0, grid=(0.0, 0.1), within=SHARE),
         augment=Choice("shift", "affine", "none"),
         strength=Float(
-            0.03, 0.2, default=0.08, grid=(0.08,), when={"augment": ("shift", "affine")}
+            0.03,
+            0.2,
+            default=0.08,
+            grid=(0.08,),
+            when={"augment": ("shift", "affine")},
+            within=STRENGTH,
         ),
     )
 

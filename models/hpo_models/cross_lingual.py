@@ -19,6 +19,7 @@ from hpo.extras import need
 from hpo.model import Classifier, Data, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import clip_loss
+from hpo_models.limits import DECAY, LAYERS, RATE, SHARE, WEIGHT, WIDTH
 from hpo_models.recurrence import is_exported
 from hpo_models.text import PADDING, UNKNOWN, NGramEncoder, RecurrentEncoder, n_codes
 
@@ -112,20 +113,22 @@ class CrossLingual(Classifier):
     epochs = 10
     additive = False
     space = Space(
-        lr=Float(5e-4, 2e-2, log=True, default=4e-3, grid=(2e-3, 4e-3, 8e-3)),
-        weight_decay=Float(1e-4, 1.0, log=True, default=1e-2, grid=(1e-2, 1e-1)),
+        lr=Float(5e-4, 2e-2, log=True, default=4e-3, grid=(2e-3, 4e-3, 8e-3), within=RATE),
+        weight_decay=Float(1e-4, 1.0, log=True, default=1e-2, grid=(1e-2, 1e-1), within=DECAY),
         batch_size=Choice(128, 64, 256),
         schedule=Choice("onecycle", "cosine", "constant"),
         letters=Choice("latin", "own"),
         encoder=Choice("ngrams", "gru"),
-        longest=Int(2, 6, default=4, when={"encoder": "ngrams"}),
-        dropped=Float(0.0, 0.6, default=0.3, grid=(0.0, 0.3), when={"encoder": "ngrams"}),
+        longest=Int(2, 6, default=4, when={"encoder": "ngrams"}, within=LAYERS),
+        dropped=Float(
+            0.0, 0.6, default=0.3, grid=(0.0, 0.3), when={"encoder": "ngrams"}, within=SHARE
+        ),
         embedding=Choice(32, 64, when={"encoder": "gru"}),
-        size=Int(32, 128, log=True, default=64),
-        hidden=Int(32, 256, log=True, default=128),
-        dropout=Float(0.0, 0.6, default=0.3, grid=(0.2, 0.4)),
-        label_smoothing=Float(0.0, 0.2, default=0.05, grid=(0.0, 0.1)),
-        alignment=Float(0.0, 1.0, default=0.1, grid=(0.0, 0.3)),
+        size=Int(32, 128, log=True, default=64, within=WIDTH),
+        hidden=Int(32, 256, log=True, default=128, within=WIDTH),
+        dropout=Float(0.0, 0.6, default=0.3, grid=(0.2, 0.4), within=SHARE),
+        label_smoothing=Float(0.0, 0.2, default=0.05, grid=(0.0, 0.1), within=SHARE),
+        alignment=Float(0.0, 1.0, default=0.1, grid=(0.0, 0.3), within=WEIGHT),
     )
 
     def build(self, params: Params, data: Data) -> nn.Module:

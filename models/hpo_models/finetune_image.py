@@ -19,6 +19,7 @@ from hpo.errors import SpecError
 from hpo.model import Classifier, Data, ParameterGroup, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.images import augment
+from hpo_models.limits import DECAY, LAYERS, RATE, SHARE, STRENGTH, WHOLE
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's channels, which all weights here were trained on."""
@@ -82,14 +83,14 @@ class FinetuneImage(Classifier):
     n_trials = 10
     epochs = 4
     space = Space(
-        lr=Float(3e-4, 3e-2, log=True, default=3e-3, grid=(1e-3, 3e-3, 1e-2)),
-        weight_decay=Float(1e-5, 1e-1, log=True, default=1e-2, grid=(1e-2,)),
+        lr=Float(3e-4, 3e-2, log=True, default=3e-3, grid=(1e-3, 3e-3, 1e-2), within=RATE),
+        weight_decay=Float(1e-5, 1e-1, log=True, default=1e-2, grid=(1e-2,), within=DECAY),
         batch_size=Choice(64, 32, 128),
         schedule=Choice("onecycle", "cosine", "constant"),
         backbone=Choice("mobilenet_v3_small", "resnet18", "efficientnet_b0"),
         side=Choice(64, 96, 128),
         adapt=Choice("full", "last", "frozen"),
-        n_last=Int(2, 4, default=2, when={"adapt": "last"}),
+        n_last=Int(2, 4, default=2, when={"adapt": "last"}, within=LAYERS),
         backbone_lr=Float(
             1e-2,
             1.0,
@@ -97,11 +98,14 @@ class FinetuneImage(Classifier):
             default=0.2,
             grid=(0.1, 0.5),
             when={"adapt": ("last", "full")},
+            within=DECAY,
         ),
-        layer_decay=Float(0.6, 1.0, default=0.9, grid=(0.8, 1.0), when={"adapt": ("last", "full")}),
-        dropout=Float(0.0, 0.5, default=0.1, grid=(0.1,)),
-        label_smoothing=Float(0.0, 0.2, default=0.05, grid=(0.0, 0.1)),
-        augment=Float(0.0, 0.2, default=0.05, grid=(0.0, 0.1)),
+        layer_decay=Float(
+            0.6, 1.0, default=0.9, grid=(0.8, 1.0), when={"adapt": ("last", "full")}, within=WHOLE
+        ),
+        dropout=Float(0.0, 0.5, default=0.1, grid=(0.1,), within=SHARE),
+        label_smoothing=Float(0.0, 0.2, default=0.05, grid=(0.0, 0.1), within=SHARE),
+        augment=Float(0.0, 0.2, default=0.05, grid=(0.0, 0.1), within=STRENGTH),
     )
 
     def check(self, space: Space, fixed: Params) -> None:

@@ -20,6 +20,7 @@ from hpo.model import Data, Metrics, Model, Objective, ParameterGroup, Params, S
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.frechet import Judge, classifier_of
 from hpo_models.images import check_pixels, feature_shapes
+from hpo_models.limits import LAYERS, MOMENTUM, RATE, SHARE, WEIGHT, WIDTH
 from hpo_models.parts import Part
 from hpo_models.pictures import grid_png
 from hpo_models.vae import Decoder
@@ -92,16 +93,18 @@ class GAN(Model):
     additive = False
     space = Space(
         loss=Choice("non-saturating", "hinge", "wgan-gp"),
-        penalty=Float(1.0, 30.0, log=True, default=10.0, grid=(10.0,), when={"loss": "wgan-gp"}),
-        n_critic=Int(1, 3, default=2, when={"loss": "wgan-gp"}),
+        penalty=Float(
+            1.0, 30.0, log=True, default=10.0, grid=(10.0,), when={"loss": "wgan-gp"}, within=WEIGHT
+        ),
+        n_critic=Int(1, 3, default=2, when={"loss": "wgan-gp"}, within=LAYERS),
         norm=Choice("batch", "spectral", "none"),
-        dropout=Float(0.0, 0.5, default=0.0, grid=(0.0, 0.3)),
-        latent=Int(8, 128, log=True, default=64),
-        width_generator=Int(16, 48, log=True, default=32),
-        width_discriminator=Int(8, 32, log=True, default=16),
-        lr_generator=Float(1e-4, 1e-2, log=True, default=5e-4, grid=(5e-4, 2e-3)),
-        lr_discriminator=Float(1e-4, 1e-2, log=True, default=5e-4, grid=(5e-4, 2e-3)),
-        beta1=Float(0.0, 0.9, default=0.5, grid=(0.0, 0.5)),
+        dropout=Float(0.0, 0.5, default=0.0, grid=(0.0, 0.3), within=SHARE),
+        latent=Int(8, 128, log=True, default=64, within=WIDTH),
+        width_generator=Int(16, 48, log=True, default=32, within=WIDTH),
+        width_discriminator=Int(8, 32, log=True, default=16, within=WIDTH),
+        lr_generator=Float(1e-4, 1e-2, log=True, default=5e-4, grid=(5e-4, 2e-3), within=RATE),
+        lr_discriminator=Float(1e-4, 1e-2, log=True, default=5e-4, grid=(5e-4, 2e-3), within=RATE),
+        beta1=Float(0.0, 0.9, default=0.5, grid=(0.0, 0.5), within=MOMENTUM),
         batch_size=Choice(64, 32, 128),
         schedule=Choice("constant", "cosine"),
         ema=Choice(0.0, 0.9, 0.97, 0.99),

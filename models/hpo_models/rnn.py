@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hpo.deployment import Deployment, classifier_of_texts
 from hpo.model import Classifier, Data, Params, Split
 from hpo.space import Choice, Float, Int, Space
+from hpo_models.limits import DECAY, LAYERS, POSITIVE, RATE, SHARE, WIDTH
 from hpo_models.text import NGramEncoder, RecurrentEncoder, hide, n_codes
 
 
@@ -51,22 +52,24 @@ class RNN(Classifier):
     n_trials = 20
     epochs = 20
     space = Space(
-        lr=Float(5e-4, 3e-2, log=True, default=8e-3, grid=(2e-3, 8e-3, 2e-2)),
-        weight_decay=Float(1e-4, 3e-1, log=True, default=1e-2, grid=(1e-3, 1e-1)),
+        lr=Float(5e-4, 3e-2, log=True, default=8e-3, grid=(2e-3, 8e-3, 2e-2), within=RATE),
+        weight_decay=Float(1e-4, 3e-1, log=True, default=1e-2, grid=(1e-3, 1e-1), within=DECAY),
         batch_size=Choice(64, 32, 128),
         schedule=Choice("onecycle", "cosine", "plateau"),
-        grad_clip=Float(0.1, 5.0, log=True, default=1.0, grid=(1.0,)),
+        grad_clip=Float(0.1, 5.0, log=True, default=1.0, grid=(1.0,), within=POSITIVE),
         cell=Choice("gru", "lstm", "rnn"),
         longest=Choice(4, 0, 3, 5),
-        dropped=Float(0.0, 0.8, default=0.3, grid=(0.0, 0.3), when={"longest": (3, 4, 5)}),
-        embedding=Int(16, 128, log=True, default=64),
-        width=Int(32, 256, log=True, default=128),
-        layers=Int(1, 2, default=1),
+        dropped=Float(
+            0.0, 0.8, default=0.3, grid=(0.0, 0.3), when={"longest": (3, 4, 5)}, within=SHARE
+        ),
+        embedding=Int(16, 128, log=True, default=64, within=WIDTH),
+        width=Int(32, 256, log=True, default=128, within=WIDTH),
+        layers=Int(1, 2, default=1, within=LAYERS),
         bidirectional=Choice(True, False),
         pooling=Choice("max", "mean", "last"),
-        dropout=Float(0.0, 0.6, default=0.4, grid=(0.2, 0.4)),
-        character_dropout=Float(0.0, 0.3, default=0.05, grid=(0.0, 0.1)),
-        label_smoothing=Float(0.0, 0.2, default=0.1, grid=(0.0, 0.1)),
+        dropout=Float(0.0, 0.6, default=0.4, grid=(0.2, 0.4), within=SHARE),
+        character_dropout=Float(0.0, 0.3, default=0.05, grid=(0.0, 0.1), within=SHARE),
+        label_smoothing=Float(0.0, 0.2, default=0.1, grid=(0.0, 0.1), within=SHARE),
     )
 
     def build(self, params: Params, data: Data) -> nn.Module:

@@ -16,6 +16,7 @@ from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import nt_xent, vicreg
 from hpo_models.images import ImageEncoder, Tile, augment, tiles_png
+from hpo_models.limits import BLOCKS, DECAY, POSITIVE, RATE, STRENGTH, WEIGHT, WHOLE, WIDTH
 from hpo_models.probe import Probed, probe
 
 _TUNED_FROM = 0.75
@@ -52,29 +53,49 @@ class SSLImage(Model):
     additive = False
     classifies = True
     space = Space(
-        lr=Float(5e-4, 2e-2, log=True, default=4e-3, grid=(2e-3, 4e-3, 8e-3)),
-        weight_decay=Float(1e-6, 1e-1, log=True, default=1e-4, grid=(1e-4, 1e-2)),
+        lr=Float(5e-4, 2e-2, log=True, default=4e-3, grid=(2e-3, 4e-3, 8e-3), within=RATE),
+        weight_decay=Float(1e-6, 1e-1, log=True, default=1e-4, grid=(1e-4, 1e-2), within=DECAY),
         batch_size=Choice(256, 128, 512),
         schedule=Choice("cosine", "onecycle", "constant"),
-        warmup=Float(0.0, 0.3, default=0.1, grid=(0.1,)),
+        warmup=Float(0.0, 0.3, default=0.1, grid=(0.1,), within=WHOLE),
         method=Choice("simclr", "vicreg"),
         temperature=Float(
-            0.05, 1.0, log=True, default=0.2, grid=(0.1, 0.2, 0.5), when={"method": "simclr"}
+            0.05,
+            1.0,
+            log=True,
+            default=0.2,
+            grid=(0.1, 0.2, 0.5),
+            when={"method": "simclr"},
+            within=POSITIVE,
         ),
         invariance=Float(
-            5.0, 50.0, log=True, default=25.0, grid=(10.0, 25.0), when={"method": "vicreg"}
+            5.0,
+            50.0,
+            log=True,
+            default=25.0,
+            grid=(10.0, 25.0),
+            when={"method": "vicreg"},
+            within=WEIGHT,
         ),
         covariance=Float(
-            0.1, 10.0, log=True, default=1.0, grid=(1.0, 5.0), when={"method": "vicreg"}
+            0.1,
+            10.0,
+            log=True,
+            default=1.0,
+            grid=(1.0, 5.0),
+            when={"method": "vicreg"},
+            within=WEIGHT,
         ),
-        width=Int(8, 32, log=True, default=16),
-        n_blocks=Int(0, 2, default=1),
+        width=Int(8, 32, log=True, default=16, within=WIDTH),
+        n_blocks=Int(0, 2, default=1, within=BLOCKS),
         pooled=Choice(2, 1, 4),
-        projected=Int(32, 256, log=True, default=64),
-        strength=Float(0.05, 0.35, default=0.2, grid=(0.1, 0.2, 0.3)),
-        erased=Float(0.0, 0.5, default=0.2, grid=(0.0, 0.3)),
-        contrast=Float(0.0, 0.6, default=0.3, grid=(0.0, 0.4)),
-        probe_penalty=Float(1e-2, 1e2, log=True, default=1.0, grid=(0.1, 1.0, 10.0)),
+        projected=Int(32, 256, log=True, default=64, within=WIDTH),
+        strength=Float(0.05, 0.35, default=0.2, grid=(0.1, 0.2, 0.3), within=STRENGTH),
+        erased=Float(0.0, 0.5, default=0.2, grid=(0.0, 0.3), within=WHOLE),
+        contrast=Float(0.0, 0.6, default=0.3, grid=(0.0, 0.4), within=WHOLE),
+        probe_penalty=Float(
+            1e-2, 1e2, log=True, default=1.0, grid=(0.1, 1.0, 10.0), within=POSITIVE
+        ),
     )
 
     def build(self, params: Params, data: Data) -> nn.Module:

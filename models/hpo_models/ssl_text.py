@@ -17,6 +17,7 @@ from hpo.deployment import Call, Deployment, classifier_of_texts
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import nt_xent
+from hpo_models.limits import DECAY, LAYERS, POSITIVE, RATE, SHARE, WIDTH
 from hpo_models.probe import Probed, probe
 from hpo_models.text import UNKNOWN, NGramEncoder, RecurrentEncoder, decode, hide, n_codes
 
@@ -68,26 +69,38 @@ class SSLText(Model):
     additive = False
     classifies = True
     space = Space(
-        lr=Float(5e-4, 2e-2, log=True, default=3e-3, grid=(1e-3, 3e-3, 1e-2)),
-        weight_decay=Float(1e-5, 3e-1, log=True, default=1e-2, grid=(1e-3, 1e-1)),
+        lr=Float(5e-4, 2e-2, log=True, default=3e-3, grid=(1e-3, 3e-3, 1e-2), within=RATE),
+        weight_decay=Float(1e-5, 3e-1, log=True, default=1e-2, grid=(1e-3, 1e-1), within=DECAY),
         batch_size=Choice(256, 128, 512),
         schedule=Choice("onecycle", "cosine", "constant"),
-        grad_clip=Float(0.1, 5.0, log=True, default=1.0, grid=(1.0,)),
+        grad_clip=Float(0.1, 5.0, log=True, default=1.0, grid=(1.0,), within=POSITIVE),
         encoder=Choice("ngrams", *_RECURRENT),
-        longest=Int(2, 6, default=4, when={"encoder": "ngrams"}),
-        dropped=Float(0.0, 0.8, default=0.5, grid=(0.3, 0.6), when={"encoder": "ngrams"}),
-        embedding=Int(16, 128, log=True, default=64, when={"encoder": _RECURRENT}),
-        layers=Int(1, 2, default=1, when={"encoder": _RECURRENT}),
+        longest=Int(2, 6, default=4, when={"encoder": "ngrams"}, within=LAYERS),
+        dropped=Float(
+            0.0, 0.8, default=0.5, grid=(0.3, 0.6), when={"encoder": "ngrams"}, within=SHARE
+        ),
+        embedding=Int(16, 128, log=True, default=64, when={"encoder": _RECURRENT}, within=WIDTH),
+        layers=Int(1, 2, default=1, when={"encoder": _RECURRENT}, within=LAYERS),
         pooling=Choice("max", "mean", "last", when={"encoder": _RECURRENT}),
-        dropout=Float(0.0, 0.4, default=0.1, grid=(0.1, 0.3), when={"encoder": _RECURRENT}),
-        size=Int(32, 256, log=True, default=128),
+        dropout=Float(
+            0.0, 0.4, default=0.1, grid=(0.1, 0.3), when={"encoder": _RECURRENT}, within=SHARE
+        ),
+        size=Int(32, 256, log=True, default=128, within=WIDTH),
         method=Choice("contrastive", "masked"),
         temperature=Float(
-            0.05, 1.0, log=True, default=0.2, grid=(0.1, 0.3), when={"method": "contrastive"}
+            0.05,
+            1.0,
+            log=True,
+            default=0.2,
+            grid=(0.1, 0.3),
+            when={"method": "contrastive"},
+            within=POSITIVE,
         ),
         projected=Choice(64, 32, 128, when={"method": "contrastive"}),
-        hidden=Float(0.02, 0.5, default=0.1, grid=(0.1, 0.25)),
-        probe_penalty=Float(1e-1, 1e3, log=True, default=30.0, grid=(3.0, 30.0, 300.0)),
+        hidden=Float(0.02, 0.5, default=0.1, grid=(0.1, 0.25), within=SHARE),
+        probe_penalty=Float(
+            1e-1, 1e3, log=True, default=30.0, grid=(3.0, 30.0, 300.0), within=POSITIVE
+        ),
         # A bag of n-grams has no state at a character to tell it from.
         forbidden=[{"encoder": "ngrams", "method": "masked"}],
     )

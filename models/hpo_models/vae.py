@@ -25,6 +25,7 @@ from hpo.deployment import (
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.images import check_pixels, feature_shapes
+from hpo_models.limits import DECAY, POSITIVE, RATE, SHARE, WEIGHT, WIDTH
 from hpo_models.parts import Part
 from hpo_models.pictures import grid_png
 
@@ -128,18 +129,18 @@ class VAE(Model):
     n_trials = 20
     epochs = 15
     space = Space(
-        lr=Float(5e-4, 2e-2, log=True, default=3e-3, grid=(1e-3, 3e-3, 1e-2)),
-        weight_decay=Float(1e-4, 1.0, log=True, default=1e-2, grid=(1e-2, 1e-1)),
+        lr=Float(5e-4, 2e-2, log=True, default=3e-3, grid=(1e-3, 3e-3, 1e-2), within=RATE),
+        weight_decay=Float(1e-4, 1.0, log=True, default=1e-2, grid=(1e-2, 1e-1), within=DECAY),
         batch_size=Choice(64, 32, 128),
         schedule=Choice("cosine", "onecycle", "constant"),
-        latent=Int(4, 32, log=True, default=16),
-        width=Int(8, 32, log=True, default=16),
-        depth=Int(2, 3, default=2),
+        latent=Int(4, 32, log=True, default=16, within=WIDTH),
+        width=Int(8, 32, log=True, default=16, within=WIDTH),
+        depth=Int(2, 3, default=2, within=(1, 6)),
         kernel=Choice(3, 5),
         activation=Choice("relu", "gelu", "silu"),
-        dropout=Float(0.0, 0.3, default=0.0, grid=(0.0, 0.1)),
-        beta=Float(0.25, 4.0, log=True, default=1.0, grid=(0.5, 1.0, 2.0)),
-        annealing=Float(0.1, 0.8, default=0.2, grid=(0.2, 0.5)),
+        dropout=Float(0.0, 0.3, default=0.0, grid=(0.0, 0.1), within=SHARE),
+        beta=Float(0.25, 4.0, log=True, default=1.0, grid=(0.5, 1.0, 2.0), within=WEIGHT),
+        annealing=Float(0.1, 0.8, default=0.2, grid=(0.2, 0.5), within=POSITIVE),
     )
 
     def build(self, params: Params, data: Data) -> nn.Module:

@@ -74,7 +74,10 @@ def test_a_metric_that_is_not_reported_fails_after_the_first_epoch(model_file: P
 
 
 def test_epochs_are_compared_by_the_guide(model_file: Path) -> None:
-    for objective, choose in ((Objective("loss", "minimize"), min), (Objective("loss"), max)):
+    for objective, choose in (
+        (Objective("loss", "minimize"), min),
+        (Objective("loss:maximize"), max),
+    ):
         session = ended(start(job(model_file, None, guide=objective)))
         losses = [metrics["loss"] for metrics in session.history]
         assert session.best()["loss"] == choose(losses)

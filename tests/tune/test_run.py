@@ -348,7 +348,7 @@ from hpo import Float, Space, tunable
 def parent_of(pid):
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
-@tunable(Space(x=Float(0.0, 1.0)), "workers")
+@tunable(Space(x=Float(0.0, 1.0)), "workers:maximize")
 def train(trial):
     found = 0
     for pid in filter(str.isdigit, os.listdir("/proc")):
