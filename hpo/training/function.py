@@ -1,15 +1,34 @@
-"""A user's own `train(trial)` as a session: it runs until it reports, and waits to go on."""
+"""A user's own `train(trial)` as a session: it runs until it reports, and waits to go on.
+
+It runs in the thread that calls `step`, which in a worker is the main one: signal handlers, event
+loops and some libraries work there alone.  A greenlet makes that possible: `report` leaves the
+function where it is and returns from `step`, and the next `step` goes back into it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import os
 import queue
+import signal
+import sys
 import threading
+import traceback
+from collections.abc import Callable
 from typing import Any
+
+from greenlet import getcurrent, greenlet
 
 from hpo.errors import TrialError
 from hpo.model import FunctionModel, Metrics, Params
 from hpo.objectives import figures_in
 from hpo.training.session import Job, Step
+
+_LAST_S = 10.0
+"""What a function may still do after it was stopped."""
+_CALL = signal.SIGURG
+"""Calls the main thread out of what it waits for; ignored where nobody listens."""
 
 
 class TrialStopped(BaseException):
@@ -20,7 +39,7 @@ class TrialStopped(BaseException):
 
 
 class FunctionSession:
-    """A user's `train(trial)` in a thread; each `trial.report` is one step."""
+    """A user's `train(trial)`; each `trial.report` is one step."""
 
     def __init__(self, model: FunctionModel, job: Job, device: str) -> None:
         import torch
@@ -37,48 +56,95 @@ class FunctionSession:
         self.objective = model.objective
         self.history: list[Metrics] = []
         self._wanted = job.wanted
-        self._reports: queue.SimpleQueue[Metrics | BaseException | None] = queue.SimpleQueue()
-        self._go_on: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._result: Any = None
-        self._thread = threading.Thread(target=self._run, args=(model,), daemon=True)
-
-    def _run(self, model: FunctionModel) -> None:
-        try:
-            self._result = model.function(self)
-            self._reports.put(None)
-        except TrialStopped:
-            pass
-        except BaseException as error:
-            self._reports.put(error)
+        self._pid = os.getpid()
+        self._thread = threading.get_ident()
+        self._function = greenlet(lambda go_on: self._run(model.function))
+        self._function.gr_context = contextvars.copy_context()
+        self._caller = getcurrent()
+        self._paused = self._function
+        self._stopped = False
+        self._calls = _Calls(self._heed)
 
     def report(self, **metrics: float) -> None:
         """Reports one epoch's metrics; raises TrialStopped when the trial is to end."""
+        if os.getpid() != self._pid:
+            raise TrialError("report() was called in a child process: call it in the function's")
         if self.objective.metric not in metrics:
             raise TrialError(
                 f"report({', '.join(metrics)}) lacks the objective {self.objective.metric!r}"
             )
-        self._reports.put({name: _as_float(name, value) for name, value in metrics.items()})
-        if not self._go_on.get():
+        found = {name: _as_float(name, value) for name, value in metrics.items()}
+        here = threading.get_ident() == self._thread
+        if not (self._pause(found) if here else self._calls.report(found)):
             raise TrialStopped
 
     def step(self) -> Step:
-        if self._thread.ident is None:
-            self._thread.start()
-        else:
-            self._go_on.put(True)
-        report = self._reports.get()
-        if isinstance(report, BaseException):
-            raise report
+        if not self._function:
+            self._thread = threading.get_ident()
+            self._calls.begin()
+        self._calls.answer(True)
+        try:
+            # What another thread reported while the function itself waited comes first.
+            report = self._calls.take() or self._enter(True)
+        except BaseException:
+            self._calls.end()
+            raise
         if report is None:
+            self._calls.end()
             if not self.history:
                 raise TrialError(f"returned without reporting {self.objective.metric!r}")
             return Step({}, True)
         self.history.append(report)
         return Step(report, False)
 
-    def stop(self) -> None:
-        self._go_on.put(False)
-        self._thread.join(timeout=10)
+    def stop(self) -> bool:
+        """Raises TrialStopped where the function waits; False: it does not end for that."""
+        self._stopped = True
+        self._calls.close()
+        if self._function:
+            hurry = threading.Timer(_LAST_S, self._calls.call)
+            hurry.daemon = True
+            hurry.start()
+            with contextlib.suppress(Exception, GeneratorExit, KeyboardInterrupt):
+                self._enter(False)
+            hurry.cancel()
+        self._calls.end()
+        return not self._function
+
+    def _enter(self, going_on: bool) -> Metrics | None:
+        """Goes into the function until its next report; None: it has ended, or is given up."""
+        self._caller = getcurrent()
+        report: Metrics | None = self._paused.switch(going_on)
+        return report
+
+    def _pause(self, report: Metrics | None) -> bool:
+        """Leaves the function where it is; whether it is to go on, once somebody returns to it."""
+        self._paused = getcurrent()
+        if self._stopped:  # it was told, and did not care: nobody returns
+            report = None
+        return bool(self._caller.switch(report))
+
+    def _heed(self) -> None:
+        """In the function's thread, wherever it is: for other threads' reports, and at the end."""
+        if getcurrent() is self._caller:
+            return  # `step` looks for them
+        if self._stopped:
+            self._pause(None)
+        while (report := self._calls.take()) is not None:
+            self._calls.answer(not self._stopped and self._pause(report))
+
+    def _run(self, function: Callable[[Any], Any]) -> None:
+        error: BaseException | None = None
+        try:
+            self._result = function(self)
+        except BaseException as raised:
+            error = raised
+        if os.getpid() != self._pid:
+            _end_child(error)
+        done = isinstance(error, SystemExit) and error.code in (None, 0) and self.history
+        if error is not None and not done and not isinstance(error, TrialStopped):
+            raise error
 
     @property
     def best_epoch(self) -> int:
@@ -113,6 +179,82 @@ class FunctionSession:
 
     def data_info(self) -> dict[str, Any]:
         return {}
+
+
+class _Calls:
+    """Reports of other threads than the function's: these wait here, and it is called to them.
+
+    The function's own thread may wait for these very threads, so a signal interrupts it.
+    """
+
+    def __init__(self, heed: Callable[[], None]) -> None:
+        self._heed = heed
+        self._before: Any = None
+        self._heard = False
+        self._closed = False
+        self._reports: queue.SimpleQueue[tuple[Metrics, queue.SimpleQueue[bool]]]
+        self._reports = queue.SimpleQueue()
+        self._asker: queue.SimpleQueue[bool] | None = None
+
+    def begin(self) -> None:
+        """Listens, in the main thread: no other one can be interrupted."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(_CALL, lambda number, frame: self._heed())
+            self._heard = True
+
+    def call(self) -> None:
+        """Has `heed` called in the main thread."""
+        signal.pthread_kill(threading.main_thread().ident or 0, _CALL)
+
+    def report(self, metrics: Metrics) -> bool:
+        """Hands a report over and waits; whether its thread is to go on."""
+        if self._closed:
+            return False
+        if not self._heard:
+            raise TrialError("report() was called in another thread: call it in the function's")
+        answer: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._reports.put((metrics, answer))
+        self.call()
+        return answer.get()
+
+    def take(self) -> Metrics | None:
+        """The next report, if one waits; `answer` is then for its thread."""
+        with contextlib.suppress(queue.Empty):
+            metrics, self._asker = self._reports.get_nowait()
+            return metrics
+        return None
+
+    def answer(self, going_on: bool) -> None:
+        """Tells the thread whose report was taken last, if it waits."""
+        if self._asker is not None:
+            self._asker.put(going_on)
+            self._asker = None
+
+    def close(self) -> None:
+        """No thread is to go on."""
+        self._closed = True
+        self.answer(False)
+        while self.take() is not None:
+            self.answer(False)
+
+    def end(self) -> None:
+        """Closes, and listens no longer."""
+        self.close()
+        if self._heard:
+            self._heard = False
+            signal.signal(_CALL, self._before or signal.SIG_DFL)
+
+
+def _end_child(error: BaseException | None) -> None:
+    """Ends a process that the function forked and that came back out of it: what waits outside for
+    its return is not the child's."""
+    code = error.code if isinstance(error, SystemExit) else error and 1
+    if error is not None and not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(bool(code)))
 
 
 def _as_float(name: str, value: Any) -> float:

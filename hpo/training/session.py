@@ -1,7 +1,7 @@
 """One training from its start to its result, whatever kind of model it is.
 
 A worker sees `start`, `step` (one epoch) and `stop`; a class `Model` runs in the shared loop of
-`loop.py`, a user's own function in a thread that waits in `trial.report` between steps.
+`loop.py`, a user's own function in `function.py`, where it waits in `trial.report` between steps.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class Session(Protocol):
     def step(self) -> Step:
         """Trains one epoch.  Raises TrialError when the trial cannot go on."""
 
-    def stop(self) -> None:
-        """Ends early and frees what is held."""
+    def stop(self) -> bool:
+        """Ends early and frees what is held; False: what runs does not heed it."""
 
     def best(self) -> Metrics:
         """The metrics of the best epoch, by the model's objective, and `figures`."""
@@ -230,8 +230,8 @@ class ModelSession:
     def _leads(self) -> bool:
         return self.training.ranks.rank == 0
 
-    def stop(self) -> None:
-        pass
+    def stop(self) -> bool:
+        return True
 
     @property
     def best_epoch(self) -> int:

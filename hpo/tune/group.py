@@ -77,8 +77,8 @@ class GroupSession:
     def best_epoch(self) -> int:
         return self.session.best_epoch
 
-    def stop(self) -> None:
-        self.session.stop()
+    def stop(self) -> bool:
+        return self.session.stop()
 
     def best(self) -> Metrics:
         return self.session.best()
