@@ -18,9 +18,10 @@ from typing import Any
 
 import ray
 
-from hpo.errors import SpecError
+from hpo.errors import SpecError, TrialError
 from hpo.model import Metrics
 from hpo.training.session import Job, ModelSession, Session, Step, pick_device, start
+from hpo.tune.report import ends_the_worker, one_line
 
 _PATIENCE = timedelta(minutes=5)
 """How long a rank waits for the others in one step; a death is noticed at once."""
@@ -39,11 +40,13 @@ class Rank:
 
     def begin(self, job: Job) -> None:
         """Starts the same training as all ranks."""
-        self.session = start(job)
+        with _no_exit():
+            self.session = start(job)
 
     def step(self) -> None:
         """One epoch, together."""
-        self.session.step()
+        with _no_exit():
+            self.session.step()
 
 
 def begin(job: Job) -> Session:
@@ -143,9 +146,25 @@ def _or_disband() -> Iterator[None]:
     """After an error the ranks no longer know what the others do: the next trial gathers anew."""
     try:
         yield
+    except ray.exceptions.RayTaskError as error:  # a rank's: as it would be here
+        _disband()
+        raise error.cause from None
     except BaseException:
         _disband()
         raise
+
+
+@contextlib.contextmanager
+def _no_exit() -> Iterator[None]:
+    """A rank whose code exits has failed, and stays."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if ends_the_worker(error):
+            raise
+        raise TrialError(one_line(error)) from error
 
 
 def _disband() -> None:

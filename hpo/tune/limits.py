@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +28,13 @@ class Limits:
     def begin(self) -> None:
         """Called in the worker's main thread when a trial starts."""
         if self.timeout_s is not None:
-            # The default action ends the process even while Python cannot run.
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, self.timeout_s)
+            end_after(self.timeout_s)
         if self.memory_bytes is not None:
             self._limit_memory(self.memory_bytes)
 
     def end(self) -> None:
         """Called when the trial has ended."""
-        if self.timeout_s is not None:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        end_after(0)
 
     @staticmethod
     def _limit_memory(n_bytes: int) -> None:
@@ -55,6 +54,39 @@ def _own_bytes() -> int:
         if line.startswith("VmData:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def end_after(seconds: float) -> None:
+    """The kernel kills this process then, even while Python cannot run; 0: it does not.
+
+    Not by the timer of `signal.alarm`, which is the user's code's to set.
+    """
+    if (timer := _timer()) is None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        return
+    whole = int(seconds)
+    when = (ctypes.c_long * 4)(0, 0, whole, int((seconds - whole) * 1e9))
+    if _libc().timer_settime(timer, 0, when, None):
+        raise OSError(ctypes.get_errno(), "timer_settime")
+
+
+@functools.cache
+def _timer() -> ctypes.c_void_p | None:
+    """A POSIX timer of this process; None where there are none (macOS)."""
+    timer = ctypes.c_void_p()
+    # struct sigevent: a value, the signal, and SIGEV_SIGNAL, which is 0.
+    event = (ctypes.c_int * 16)(0, 0, signal.SIGKILL, 0)
+    try:
+        failed = _libc().timer_create(time.CLOCK_MONOTONIC, event, ctypes.byref(timer))
+    except AttributeError:
+        return None
+    return None if failed else timer
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def machine_memory() -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpo.model import Metrics
 from hpo.training.session import Job, Session, machine, pick_device
-from hpo.tune.report import one_line
+from hpo.tune.report import ends_the_worker, one_line
 from hpo.tune.resources import Resources
 
 
@@ -64,7 +64,9 @@ def train(job: Job, folder: str) -> Trained:
             files=_files(session),
             info=session.data_info(),
         )
-    except Exception as error:
+    except BaseException as error:
+        if ends_the_worker(error):
+            raise
         return Trained(error=one_line(error), history=history, info=facts)
 
 
@@ -72,7 +74,9 @@ def _files(session: Session) -> dict[str, bytes]:
     """What the network makes of test rows; a model whose `show` fails is not lost by that."""
     try:
         return session.files()
-    except Exception:
+    except BaseException as error:
+        if ends_the_worker(error):
+            raise
         return {"show-failed.txt": traceback.format_exc().encode()}
 
 

@@ -16,7 +16,7 @@ def one_line(error: BaseException) -> str:
         return text[:500]
     if kind_of(error) == "oom":
         return f"out of memory: {text[:300]}" if text else "out of memory"
-    return f"{type(error).__name__}: {text}"[:500]
+    return f"{type(error).__name__}: {text}".removesuffix(": ")[:500]
 
 
 def kind_of(error: BaseException) -> FailKind:
@@ -24,3 +24,9 @@ def kind_of(error: BaseException) -> FailKind:
     text = str(error).lower()
     known = "out of memory" in text or "can't allocate memory" in text or "bad_alloc" in text
     return "oom" if known or isinstance(error, MemoryError) else "error"
+
+
+def ends_the_worker(error: BaseException) -> bool:
+    """Whether Ray ends this process by it (SIGTERM, say); any other exit is the user's code's, and
+    ends its trial alone."""
+    return hasattr(error, "ray_terminate_msg")

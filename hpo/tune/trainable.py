@@ -13,7 +13,7 @@ from ray import tune
 from hpo.training.session import Job, Session, machine, pick_device
 from hpo.tune import group
 from hpo.tune.limits import Limits
-from hpo.tune.report import REPORT, kind_of, one_line
+from hpo.tune.report import REPORT, ends_the_worker, kind_of, one_line
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
@@ -55,7 +55,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             if outcome.finished:
                 report["best"] = self.session.best()
                 report["best_epoch"] = self.session.best_epoch
-        except Exception as error:
+        except BaseException as error:
+            if ends_the_worker(error):
+                raise
             report |= {
                 "metrics": {},
                 "finished": True,

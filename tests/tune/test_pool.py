@@ -57,3 +57,27 @@ def test_a_network_whose_pictures_fail_is_not_lost(job: Job, tmp_path: Path) -> 
     result = train(job, str(tmp_path))
     assert result.error is None and result.weights
     assert "no pictures today" in result.files["show-failed.txt"].decode()
+
+
+EXITING = """
+    def show(self, net, split, params, info):
+        raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize("job", [EXITING], indirect=True)
+def test_a_network_whose_pictures_exit_is_not_lost(job: Job, tmp_path: Path) -> None:
+    result = train(job, str(tmp_path))
+    assert result.error is None and result.weights
+    assert "SystemExit: 3" in result.files["show-failed.txt"].decode()
+
+
+ENDING = """
+    def loss(self, net, batch, params):
+        raise KeyboardInterrupt
+"""
+
+
+@pytest.mark.parametrize("job", [ENDING], indirect=True)
+def test_an_exit_in_a_job_is_its_failure(job: Job, tmp_path: Path) -> None:
+    assert train(job, str(tmp_path)).error == "KeyboardInterrupt"
