@@ -24,6 +24,7 @@ from typing import Any
 from hpo.errors import SpecError
 from hpo.model import Data, FunctionModel, Model, Split
 from hpo.objectives import declared_objective
+from hpo.place import place_of
 
 MODELS: dict[str, str] = {
     "cnn": "hpo_models.cnn:CNN",
@@ -172,13 +173,7 @@ def load_model(ref: ModelRef) -> Model:
     Raises:
         SpecError: it cannot be imported or is not a model.
     """
-    try:
-        module = _import(ref)
-    except SpecError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise SpecError(f"model: importing {ref.name!r} failed: {reason}") from error
+    module = _import_users(ref)
     found = getattr(module, ref.attribute, None)
     if found is None:
         names = [n for n, v in vars(module).items() if _is_model(v)]
@@ -197,6 +192,41 @@ def load_model(ref: ModelRef) -> Model:
             raise SpecError(f"model: {ref.name!r} declares no `{part}`: see `hpo.Model`")
     declared.objective = declared_objective(declared.objective)  # type: ignore[misc]
     return declared
+
+
+def _import_users(ref: ModelRef) -> ModuleType:
+    """Imports what may do anything at import, as a script does; it sees no arguments of ours.
+
+    Raises:
+        SpecError: it raised, or ended the program.
+    """
+    argv = sys.argv
+    sys.argv = [str(Path(ref.root, *ref.module.split(".")).with_suffix(".py"))]
+    try:
+        return _import(ref)
+    except (SpecError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if hasattr(error, "ray_terminate_msg"):  # Ray ends this worker
+            raise
+        place = place_of(error, root=ref.root, module=ref.module, sources=ref.sources)
+        where = f"{place}: " if place else ""
+        raise SpecError(f"model: importing {ref.name!r} failed: {where}{_said(error)}") from error
+    finally:
+        sys.argv = argv
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(getattr(error, "msg", None) or error).split())[:500]
+    said = f"{type(error).__name__}: {text}".removesuffix(": ")
+    if isinstance(error, SystemExit):
+        return (
+            f"{said}: the file ends the program while it is imported: put what only a script is "
+            'to do under `if __name__ == "__main__":`'
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return f"{said}: install it in the environment of hpo, or mend the import"
+    return said
 
 
 def _is_model(value: object) -> bool:

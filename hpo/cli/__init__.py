@@ -1,90 +1,69 @@
-"""The command line: parse, call, print.  The only place that catches HpoError.
-
-`hpo --help` must stay quick: commands import what they need when they are called.
-"""
+"""The command line: parse, call, print.  The only place that catches HpoError."""
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from hpo.cli import (
-    compare,
-    compress,
-    evaluate,
-    export,
-    inspect,
-    predict,
-    report,
-    rerun,
-    run,
-    serve,
-    transport,
-)
+from hpo.cli import streams
 from hpo.errors import HpoError
+from hpo.tune.stop import Stop
 
-app = typer.Typer(
-    name="hpo",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Start here:  hpo run --model cnn --sampler tpe",
-)
-run.register(app)
-compare.register(app)
-inspect.register(app)
-report.register(app)
-rerun.register(app)
-transport.register(app)
-evaluate.register(app)
-export.register(app)
-compress.register(app)
-predict.register(app)
-serve.register(app)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        import hpo
-
-        typer.echo(f"hpo {hpo.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def hpo(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Searches the hyperparameters of PyTorch models: Optuna's samplers on Ray Tune's workers."""
+_PATIENCE_S = 5
+"""From a signal to the end by force, while there is no search that has to be ended in order."""
 
 
 def main() -> None:
-    """Entry point.  Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    """Entry point.  Exit codes: 0 done, 1 failed, 2 wrong input, 130, 143, 129 after a signal."""
     os.umask(0o077)  # studies, models and logs are their owner's
+    streams.make_safe()
+    with Stop(limit_s=_PATIENCE_S) as stop:
+        try:
+            _call()
+        except BaseException as error:
+            if stop.signal is None and not isinstance(error, KeyboardInterrupt):
+                raise
+            print("Interrupted.", file=sys.stderr)
+            sys.exit(128 + (stop.signal or signal.SIGINT))
+        if stop.signal is not None:
+            sys.exit(128 + stop.signal)
+
+
+def _call() -> None:
     try:
-        app()
+        from hpo.cli.commands import app  # takes a while: signals are heard before
+
+        try:
+            app()
+        except SystemExit as end:
+            if not end.code:
+                streams.check()
+            raise
+    except streams.OutputError as error:
+        if not error.gone:
+            _refuse(str(error), error.exit_code)
+        sys.exit(0)
     except HpoError as error:
-        for line in str(error).splitlines():
-            print(f"Error: {line}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+        _refuse(str(error), error.exit_code)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
         shown = f"{str(error.filename)[:60]!r}..."
-        print(
-            f"Error: path: {shown} is longer than a file's name may be: shorten it", file=sys.stderr
-        )
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.exit(0)
+        _refuse(f"path: {shown} is longer than a file's name may be: shorten it", 2)
+
+
+def _refuse(text: str, code: int) -> None:
+    for line in text.splitlines():
+        print(f"Error: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        from hpo.cli.commands import app
+
+        return app
+    raise AttributeError(f"module 'hpo.cli' has no attribute {name!r}")

@@ -32,8 +32,8 @@ from hpo.cli.flags import (
     settings_of,
 )
 from hpo.cli.output import Format, print_json, print_rows
+from hpo.cli.streams import answer, user_code
 from hpo.errors import HpoError, SpecError
-from hpo.tune.stop import sigterm_deferred
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -144,7 +144,6 @@ def _run_and_compare(planned: Plan, storage: str | None, form: Format, quiet: bo
     with Stop() as stop:
         try:
             with (
-                contextlib.redirect_stdout(sys.stderr),
                 _held_ray(stop, lambda: ray_session(planned.first.spec)) as resources,
                 ComparisonProgress(console, len(planned.studies), planned.n_trials) as display,
             ):
@@ -280,10 +279,11 @@ def _write(contestants: list[Contestant], name: str, folder: Path, form: Format)
     if problem:
         print(f"Note: {problem}", file=sys.stderr)
     facts = {**facts_of(comparison, name), "path": str(files[0])}
-    if form is Format.json:
-        print_json(facts)
-    else:
-        _print(comparison, facts, form)
+    with answer():
+        if form is Format.json:
+            print_json(facts)
+        else:
+            _print(comparison, facts, form)
     return files[0]
 
 
@@ -305,4 +305,4 @@ def _print(comparison: Comparison, facts: dict[str, Any], form: Format) -> None:
 
 def register(app: typer.Typer) -> None:
     """Adds this file's commands."""
-    app.command(rich_help_panel="Do")(sigterm_deferred()(compare))
+    app.command(rich_help_panel="Do")(user_code()(compare))

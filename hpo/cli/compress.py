@@ -12,6 +12,7 @@ import typer
 from hpo.cli.flags import Open, Quiet, check_output, option
 from hpo.cli.output import Format, print_json, print_rows
 from hpo.cli.predict import OwnModel
+from hpo.cli.streams import answer, user_code
 from hpo.errors import SpecError
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def compress(
 
         print_json({**facts_of(found), "page": str(page)})
     else:
-        _print(found, page)
+        with answer():
+            _print(found, page)
     if open_:
         import webbrowser
 
@@ -132,4 +134,4 @@ def _print(found: Compression, page: Path) -> None:
 
 def register(app: typer.Typer) -> None:
     """Adds this file's command."""
-    app.command(rich_help_panel="Use")(compress)
+    app.command(rich_help_panel="Use")(user_code()(compress))

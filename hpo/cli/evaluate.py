@@ -11,6 +11,7 @@ import typer
 
 from hpo.cli.flags import Open, check_output, option
 from hpo.cli.output import Format, print_json, print_rows
+from hpo.cli.streams import answer, user_code
 from hpo.errors import HpoError, SpecError
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def evaluate(
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         print_json({**facts, "path": str(folder.absolute())})
     else:
-        _print(found, page)
+        with answer():
+            _print(found, page)
     if open_:
         import webbrowser
 
@@ -115,4 +117,4 @@ def _print(found: Evaluated, page: Path) -> None:
 
 def register(app: typer.Typer) -> None:
     """Adds this file's command."""
-    app.command(rich_help_panel="Look")(evaluate)
+    app.command(rich_help_panel="Look")(user_code()(evaluate))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.cli.output import Format, print_json
+from hpo.cli.streams import OutputError, answer
 from hpo.errors import HpoError
 
 if TYPE_CHECKING:
@@ -81,8 +82,6 @@ def _carry_out(
         retrained = None
         show = StudyProgress(console, ledger, n_left, study.timeout)
         with ExitStack() as stack:
-            # Stdout is the summary's alone: Ray and a user's model print there too.
-            stack.enter_context(redirect_stdout(sys.stderr))
             with stop.held():
                 resources = stack.enter_context(ray_session(study.spec))
             stack.callback(stop.hold)  # while Ray is shut down
@@ -100,7 +99,6 @@ def _carry_out(
             _publish(study, ledger, retrained)
         page = _report(study, ledger, console) if study.spec.report else None
         _summary(study, ledger, url, end, retrained, form, page)
-        sys.stdout.flush()
         if stop.signal is None and ledger.best() is None:
             raise HpoError(_nothing_completed(study, ledger))
 
@@ -306,7 +304,11 @@ def _summary(
     from hpo.cli.summary import print_summary, summarize
 
     facts = {**summarize(study, ledger, url, end, retrained), "report": page and str(page)}
-    if form is Format.json:
-        print_json(facts)
-    else:
-        print_summary(facts)
+    try:
+        with answer():
+            if form is Format.json:
+                print_json(facts)
+            else:
+                print_summary(facts)
+    except OutputError as error:  # what was found is in the ledger all the same
+        print(f"Note: {error}: see `hpo best {study.name}`", file=sys.stderr)

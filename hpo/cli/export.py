@@ -11,6 +11,7 @@ import typer
 from hpo.cli.flags import Quiet, check_output, option
 from hpo.cli.output import Format, print_json
 from hpo.cli.predict import Artifact, OwnModel, exported
+from hpo.cli.streams import answer, user_code
 from hpo.errors import SpecError
 
 
@@ -56,12 +57,15 @@ def export(
     if form is not Format.table:
         print_json(asdict(done))
         return
-    for check in done.checks:
-        rows = f"{check.n_rows} rows of its data" if check.real else f"{check.n_rows} drawn rows"
-        print(f"{check.graph}: differs from torch by {check.difference:.3g} at most, on {rows}")
     if done.no_data:
         print(f"Note: the rows were drawn at random, for {done.no_data}", file=sys.stderr)
-    print(f"{done.path} ({done.task}, {done.n_bytes / 1e6:.1f} MB)")
+    with answer():
+        for check in done.checks:
+            rows = (
+                f"{check.n_rows} rows of its data" if check.real else f"{check.n_rows} drawn rows"
+            )
+            print(f"{check.graph}: differs from torch by {check.difference:.3g} at most, on {rows}")
+        print(f"{done.path} ({done.task}, {done.n_bytes / 1e6:.1f} MB)")
 
 
 def view(
@@ -94,11 +98,13 @@ def view(
         if png is not None:
             check_output(str(png.expanduser().absolute().parent), "png")
             picture(server.url, png)
-            print(png)
+            with answer():
+                print(png)
             return
         others = [name for name in names if name != chosen]
         more = f" (--graph shows {', '.join(others)})" if others else ""
-        print(f"{chosen} of {found.path}{more}: {server.url}  Ctrl-C ends it.", flush=True)
+        with answer():
+            print(f"{chosen} of {found.path}{more}: {server.url}  Ctrl-C ends it.")
         if not no_open:
             import webbrowser
 
@@ -113,4 +119,4 @@ def view(
 def register(app: typer.Typer) -> None:
     """Adds this file's commands."""
     for command in (export, view):
-        app.command(rich_help_panel="Use")(command)
+        app.command(rich_help_panel="Use")(user_code()(command))

@@ -10,6 +10,7 @@ import typer
 from hpo.cli.columns import measured
 from hpo.cli.flags import Storage, StudyName
 from hpo.cli.output import Format, print_json, print_rows
+from hpo.cli.streams import user_code
 
 if TYPE_CHECKING:
     from hpo.storage.ledger import Ledger
@@ -217,6 +218,7 @@ def list_models(context: typer.Context, form: Form = Format.table) -> None:
 
 
 @models.command("show")
+@user_code()
 def show_model(
     name: Annotated[str, typer.Argument(help="cnn, ./mine.py:Net or package.module:Net.")],
     form: Form = Format.json,

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hpo.cli.streams import answer
 from hpo.parameter_forms import format_params
 
 Row = Mapping[str, Any]
@@ -45,11 +46,19 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+@answer()
 def print_json(value: Any) -> None:
     """Prints one JSON document to standard output."""
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    print(to_json(value, indent=2))
 
 
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON that standard output's encoding can hold."""
+    utf = (sys.stdout.encoding or "utf").lower().startswith("utf")
+    return json.dumps(plain(value), indent=indent, ensure_ascii=not utf)
+
+
+@answer()
 def print_rows(rows: Sequence[Row], form: Format, *, title: str = "") -> None:
     """Prints rows that share their keys."""
     if form is Format.json:

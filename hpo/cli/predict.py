@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli import streams
 from hpo.cli.flags import Quiet, check_output, option
-from hpo.cli.output import Format, plain, print_json, print_rows
+from hpo.cli.output import Format, plain, print_json, print_rows, to_json
 from hpo.errors import SpecError
 
 if TYPE_CHECKING:
@@ -97,9 +98,12 @@ def predict(
     rows = work.rows(found)
     if form is AnswerFormat.jsonl:
         for row in rows:
-            print(json.dumps(plain(row), ensure_ascii=False), flush=True)
+            with streams.answer():
+                print(to_json(row))
     else:
-        _print(list(rows), form)
+        found_rows = list(rows)
+        with streams.answer():
+            _print(found_rows, form)
     if work.n_wrong:
         raise typer.Exit(1 if work.n_read else 2)
 
@@ -304,4 +308,4 @@ def _short(row: Row) -> Row:
 
 def register(app: typer.Typer) -> None:
     """Adds this file's command."""
-    app.command(rich_help_panel="Use")(predict)
+    app.command(rich_help_panel="Use")(streams.user_code()(predict))

@@ -11,6 +11,7 @@ import typer
 
 from hpo.cli.flags import Open, Storage, StudyName, check_output, option
 from hpo.cli.output import print_json
+from hpo.cli.streams import answer
 from hpo.errors import HpoError, SpecError
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def _print(view: StudyView, form: str) -> None:
     from hpo.report.study_page import facts_of
 
     if form == "csv":
-        trials_frame(view).to_csv(sys.stdout, index=False)
+        with answer():
+            trials_frame(view).to_csv(sys.stdout, index=False)
     else:
         print_json(facts_of(study_report(view)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +11,7 @@ import typer
 from hpo.cli.flags import Quiet, Storage, StudyName
 from hpo.cli.inspect import Form, open_study
 from hpo.cli.output import Format, print_json, print_rows
-from hpo.tune.stop import sigterm_deferred
+from hpo.cli.streams import answer, user_code
 
 if TYPE_CHECKING:
     from hpo.outcome.rerun import Rerun
@@ -38,7 +38,8 @@ def rerun(
     with Stop() as stop:
         try:
             found = _train(ledger, trial, stop, quiet)
-            _print(study, found, form)
+            with answer():
+                _print(study, found, form)
             sys.exit(1 if found.same is False else 0)
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)
@@ -62,8 +63,6 @@ def _train(ledger: Ledger, number: int, stop: Any, quiet: bool) -> Rerun:
         highlight=False,
     )
     with ExitStack() as stack:
-        # Stdout is the answer's alone: Ray and a user's model print there too.
-        stack.enter_context(redirect_stdout(sys.stderr))
         with stop.held():
             resources = stack.enter_context(ray_session(planned.spec))
         stack.callback(stop.hold)  # while Ray is shut down
@@ -97,4 +96,4 @@ def _full(value: Any) -> Any:
 
 def register(app: typer.Typer) -> None:
     """Adds this file's command."""
-    app.command(rich_help_panel="Look")(sigterm_deferred()(rerun))
+    app.command(rich_help_panel="Look")(user_code()(rerun))

@@ -33,8 +33,8 @@ from hpo.cli.flags import (
 )
 from hpo.cli.inspect import open_study
 from hpo.cli.output import Format, print_json
+from hpo.cli.streams import answer, user_code
 from hpo.errors import SpecError
-from hpo.tune.stop import sigterm_deferred
 
 if TYPE_CHECKING:
     from hpo.study import ResolvedStudy
@@ -306,11 +306,11 @@ def init(
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SpecError(f"to: cannot write {str(file)!r}: {error.strerror}") from None
-    print(f"Wrote {file}. Next: hpo run --study ./{file}")
+    with answer():
+        print(f"Wrote {file}. Next: hpo run --study ./{file}")
 
 
 def register(app: typer.Typer) -> None:
     """Adds this file's commands."""
-    for command in (run, resume, retrain):
-        app.command(rich_help_panel="Do")(sigterm_deferred()(command))
-    app.command(rich_help_panel="Do")(init)
+    for command in (run, resume, retrain, init):
+        app.command(rich_help_panel="Do")(user_code()(command))

@@ -70,7 +70,7 @@ def serve(
     from hpo.serve.control import check_free
     from hpo.serve.front import Address
     from hpo.serve.server import Plan, serving
-    from hpo.tune.stop import Stop, sigterm_deferred
+    from hpo.tune.stop import Stop
     from hpo.web.dashboard import is_loopback
 
     if not 0 <= port <= 65535:
@@ -87,7 +87,7 @@ def serve(
     bundles = {name: str(_bundle(path, own, quiet)) for name, path in named.items()}
     check_free(port)
     ended = threading.Event()
-    with sigterm_deferred(), Stop(limit_s=90) as stop, stop.calls(ended.set, lambda: None):
+    with Stop(limit_s=90) as stop, stop.calls(ended.set, lambda: None):
         with serving(plan, bundles) as server:
             _tell(server, host, made, quiet)
             _attend(server, ended, better, own)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.cli.flags import Storage, StudyName, option
+from hpo.cli.streams import answer, user_code
 from hpo.errors import SpecError
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def export_study(
     check_target(file, force=force)
     found = read_study(open_storage(url, create=False), study)
     write_file(found, file)
-    print(f"Wrote {file}: {_size(found)}. Next: hpo import-study {file} --storage OTHER")
+    with answer():
+        print(f"Wrote {file}: {_size(found)}. Next: hpo import-study {file} --storage OTHER")
 
 
 def _same(file: Path, other: Path) -> bool:
@@ -85,7 +87,8 @@ def import_study(
     opened = open_storage(url, create=True)
     write_study(opened, found.ended())
     ended = f", {n_running} of them cut off" if n_running else ""
-    print(f"Imported {found.name}: {_size(found)}{ended}. {_next(found)}")
+    with answer():
+        print(f"Imported {found.name}: {_size(found)}{ended}. {_next(found)}")
 
 
 def _pointed(found: WholeStudy, model: str | None, data: str | None) -> WholeStudy:
@@ -128,4 +131,4 @@ def _size(found: WholeStudy) -> str:
 def register(app: typer.Typer) -> None:
     """Adds this file's commands."""
     for command in (export_study, import_study):
-        app.command(rich_help_panel="Look")(command)
+        app.command(rich_help_panel="Look")(user_code()(command))

@@ -24,6 +24,7 @@ from hpo.errors import HpoError, SpecError
 from hpo.study import StudySpec
 from hpo.tune import reaper
 from hpo.tune.resources import Resources, local_cpus, local_gpus, plan_resources
+from hpo.tune.signals import sigterm_aside
 
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPUs sees none
@@ -102,7 +103,7 @@ def _shut_down() -> Iterator[None]:
     try:
         yield
     finally:
-        with _sigterm_kept():
+        with sigterm_aside():
             ray.shutdown()
 
 
@@ -317,43 +318,10 @@ def _connect(folder: str, **options: Any) -> None:
     here = Path.cwd()
     try:
         os.chdir(folder)
-        with _sigterm_kept():
+        with sigterm_aside():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     finally:
         os.chdir(here)
-
-
-@contextlib.contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """Ray's core takes SIGTERM for itself when it starts, and aborts on it; when it ends, it leaves
-    the system's default.  Here the caller's handler stays.
-
-    The signal waits meanwhile, and the threads that start meanwhile never take it; the
-    processes that Ray starts are to take it, as ever.
-    """
-    from ray._private import services
-
-    sigterm = [signal.SIGTERM]
-    start_process = services.start_ray_process
-
-    def start_hearing(*args: Any, **options: Any) -> Any:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, sigterm)
-        try:
-            return start_process(*args, **options)
-        finally:
-            signal.pthread_sigmask(signal.SIG_BLOCK, sigterm)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    services.start_ray_process = start_hearing
-    signal.pthread_sigmask(signal.SIG_BLOCK, sigterm)
-    try:
-        yield
-    finally:
-        services.start_ray_process = start_process
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, sigterm)
 
 
 def _runtime_env() -> dict[str, str] | None:

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from hpo.tune import signals
 
-
-@contextlib.contextmanager
-def sigterm_deferred() -> Iterator[None]:
-    """SIGTERM waits, until a `Stop` takes over or the context ends.
-
-    Threads that libraries start meanwhile are born deaf to it, so that it always comes to the main
-    thread: when Ray's core starts, another thread would run the core's own handler, which aborts.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+_TWICE_S = 0.3
+"""A signal that comes again so soon is the same one: `timeout` sends it to a process and to its
+group."""
+_FLUSH_S = 2.0
 
 
 class Stop:
     """Collects SIGINT, SIGTERM and SIGHUP while its context lasts.
 
     The first one calls what `calls` was given; waits for the end of `held`; or else raises
-    KeyboardInterrupt.  The second one ends the process, as does time: Ray may hang.  What comes
-    after the context finds all done, and a process about to end by itself: it changes nothing.
+    KeyboardInterrupt.  The second one ends the process, as does time: Ray, C code and a user's
+    `except` may hang.  What comes after the context finds all done, and a process about to end by
+    itself: only if it does not, it is ended.
+
+    A Stop may be entered inside another one, which hears nothing any more from then on.
     """
 
     def __init__(self, limit_s: float = 20) -> None:
@@ -41,13 +35,11 @@ class Stop:
         self._call: Callable[[], None] | None = None
         self._last: Callable[[], object] = lambda: None
         self._held = False
-        self._timer: threading.Timer | None = None
+        self._noticed: tuple[int, float] | None = None
         self._over = False
 
     def __enter__(self) -> Stop:
-        for number in _SIGNALS:
-            signal.signal(number, self._handle)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        signals.hear(self._handle, self._notice)
         return self
 
     def __exit__(
@@ -56,19 +48,24 @@ class Stop:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._over = True
+        self._over = True  # a timer that runs goes on: the process may hang on its way out
+
+    def _notice(self, number: int) -> None:
+        """Called at once, in another thread: sees to it that the process ends."""
+        now = time.monotonic()
+        if self._noticed is None:
+            self._noticed = number, now
+            timer = threading.Timer(self.limit_s, self.force, [128 + number])
+            timer.daemon = True
+            timer.start()
+        elif now - self._noticed[1] > _TWICE_S:
+            self.force(128 + self._noticed[0])
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._over:
+        """Called in the main thread, when it gets there."""
+        if self._over or self.signal is not None:
             return
-        if self.signal is not None:
-            self.force(128 + self.signal)
         self.signal = number
-        self._timer = threading.Timer(self.limit_s, self.force, [128 + number])
-        self._timer.daemon = True
-        self._timer.start()
         if self._call is not None:
             self._call()
         elif not self._held:
@@ -107,8 +104,16 @@ class Stop:
         """Ends the process at once; what it leaves behind is the reaper's."""
         with contextlib.suppress(Exception):
             self._last()
+        # Another thread may hold a stream, for ever if its reader does not read.
+        flush = threading.Thread(target=_flush, daemon=True)
+        flush.start()
+        flush.join(_FLUSH_S)
+        os._exit(code)
+
+
+def _flush() -> None:
+    with contextlib.suppress(Exception):
         if sys.stderr.isatty():
             sys.stderr.write("\x1b[?25h\n")  # a progress display has hidden the cursor
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
