@@ -103,6 +103,7 @@ class Bridge:
         self.slots: Callable[[], int] | None = None
         self.known: Callable[[Mapping[str, Any]], Known | None] = lambda params: None
         self.broken: Callable[[], str | None] = lambda: None
+        self.killed_for_memory: Callable[[], bool] = lambda: False
         self.give_up: Callable[[str], None] = lambda reason: None
 
     def finished(self) -> bool:
@@ -343,6 +344,9 @@ class Bridge:
         if timeout is not None and time.monotonic() - trial.started >= timeout:
             reason = f"took more than {timeout:g} s (--trial-timeout): its worker was ended"
             self.ledger.fail(trial.number, reason, kind="timeout")
+        elif self.killed_for_memory():
+            reason = "out of memory: the kernel ended its worker (see --memory-per-trial)"
+            self.ledger.fail(trial.number, reason, kind="oom")
         else:
             self.ledger.fail(trial.number, "lost: its worker process died", kind="lost")
 

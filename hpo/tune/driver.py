@@ -26,6 +26,7 @@ from hpo.storage.warm_start import WARM_START, warm_start
 from hpo.study import ResolvedStudy, StudySpec
 from hpo.training.session import Job
 from hpo.tune.bridge import Bridge, Observer
+from hpo.tune.cgroup import OomKills
 from hpo.tune.circumstances import NAMED, PREFIX, circumstances, digest
 from hpo.tune.environment import ray_problem, resources_now
 from hpo.tune.limits import Limits, fair_share
@@ -167,6 +168,8 @@ def search(
         stop.force(1)
 
     bridge.broken, bridge.give_up = ray_problem, give_up
+    if spec.ray_address is None:  # elsewhere the kernel's count is not this machine's
+        bridge.killed_for_memory = OomKills().explain
     if isinstance(sampler := ledger.study.sampler, AutoSampler):
         sampler.n_concurrent = resources.max_concurrent
     if known is not None:
@@ -207,7 +210,7 @@ def limits_of(spec: StudySpec, resources: Resources) -> Limits:
     """What one trial may take; on this machine's cores, by default its share of the memory."""
     memory = None if spec.memory_per_trial is None else int(spec.memory_per_trial)
     if memory is None and spec.ray_address is None and not resources.gpus_per_trial:
-        memory = fair_share(resources.max_concurrent)
+        memory = fair_share(resources.max_concurrent * resources.workers_per_trial)
     return Limits(spec.trial_timeout, memory)
 
 

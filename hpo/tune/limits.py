@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpo.tune.cgroup import Groups, slurm_memory
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -90,15 +92,14 @@ def _libc() -> ctypes.CDLL:
 
 
 def machine_memory() -> int:
-    """Bytes of memory this process may use: the machine's, or its container's."""
+    """Bytes of memory this process may use: the machine's, its control group's or its job's."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):
-            total = min(total, int(Path(file).read_text()))
-    return total
+    return min(total, Groups().memory() or total, slurm_memory() or total)
 
 
 def fair_share(n_workers: int) -> int:
-    """Bytes for each worker of this machine, with a tenth (1 GiB at least) left to the rest."""
+    """Bytes for each worker of this machine; to the rest a tenth is left, and 1 GiB at least where
+    that is no more than half."""
     total = machine_memory()
-    return (total - max(2**30, total // 10)) // max(1, n_workers)
+    rest = min(max(2**30, total // 10), total // 2)
+    return (total - rest) // max(1, n_workers)

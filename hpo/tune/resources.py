@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hpo.errors import SpecError
 from hpo.study import StudySpec
+from hpo.tune.cgroup import Groups, slurm_cpus
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ def local_gpus() -> int:
 
 
 def local_cpus() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores this process may use: those it is bound to, and those of its control group or job."""
+    bound = hasattr(os, "sched_getaffinity")
+    n = len(os.sched_getaffinity(0)) if bound else os.cpu_count() or 1
+    return max(1, min(n, int(Groups().cpus() or n), slurm_cpus() or n))
 
 
 def plan_resources(spec: StudySpec, cpus: float, gpus: float) -> Resources:
