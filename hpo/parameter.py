@@ -213,13 +213,36 @@ def problems_of(parameter: Any) -> list[str]:
     if isinstance(parameter, Choice):
         return _choice_problems(parameter)
     if not isinstance(parameter, Float | Int):
-        return [f"{parameter!r} is not a parameter: use Float, Int or Choice"]
+        return [f"{parameter!r:.60} is not a parameter: {_meant(parameter)}"]
+    if not isinstance(parameter.log, bool):
+        form = f"{type(parameter).__name__}({parameter.low!r}, {parameter.high!r}"
+        return [f"log {parameter.log!r} must be True or False: write {form}, log=True) or step=..."]
     found = _range_problems(parameter) or _limit_problems(parameter)
     if found:
         return found
     if parameter.default is not None and (problem := value_problem(parameter, parameter.default)):
         found.append(f"default {problem}: choose one within")
     return found + _grid_problems(parameter)
+
+
+def _meant(value: Any) -> str:
+    """The parameter that a value of another kind may stand for."""
+    low, high = getattr(value, "low", None), getattr(value, "high", None)
+    low, high = getattr(value, "lower", low), getattr(value, "upper", high)
+    listed = getattr(value, "choices", getattr(value, "categories", value))
+    if is_number(low) and is_number(high):  # of Optuna or Ray
+        kind = "Int" if isinstance(low, int) and isinstance(high, int) else "Float"
+        log = ", log=True" if getattr(value, "log", False) else ""
+        return f"write {kind}({low!r}, {high!r}{log})"
+    if isinstance(listed, list | tuple) and listed:
+        shown = ", ".join(map(repr, listed))
+        if isinstance(listed, tuple) and len(listed) == 2 and all(map(is_number, listed)):
+            kind = "Int" if all(isinstance(v, int) for v in listed) else "Float"
+            return f"write {kind}({shown}) for a range, Choice({shown}) for these two"
+        return f"write Choice({shown})"
+    if isinstance(value, str | int | float):
+        return f"write Choice({value!r}), or leave it out of the space"
+    return "use Float, Int or Choice"
 
 
 def _grid_problems(parameter: Float | Int) -> list[str]:
@@ -239,7 +262,7 @@ def _range_problems(parameter: Float | Int) -> list[str]:
     bounds = {"low": parameter.low, "high": parameter.high}
     for name, value in bounds.items():
         if not is_number(value):
-            found.append(f"{name} {value!r} must be a finite number")
+            found.append(f"{name} {value!r:.60} must be a finite number")
         elif isinstance(parameter, Int) and value != int(value):
             found.append(f"{name} {value!r} must be whole: use Float, or round it")
     if found:
@@ -278,11 +301,14 @@ def _choice_problems(parameter: Choice) -> list[str]:
     choices = parameter.choices
     if not choices:
         return ["no choices: give at least one"]
+    if len(choices) == 1 and isinstance(choices[0], list | tuple | set | frozenset | range | dict):
+        listed = ", ".join(map(repr, choices[0]))
+        return [f"{choices[0]!r:.60} is one list: write the values alone: Choice({listed:.60})"]
     found = []
     for value in choices:
         odd = not isinstance(value, str | int | float | bool | type(None))
         if odd or (isinstance(value, float) and not math.isfinite(value)):
-            found.append(f"choice {value!r} must be text, a finite number, a bool or None")
+            found.append(f"choice {value!r:.60} must be text, a finite number, a bool or None")
     if found:
         return found
     for i, a in enumerate(choices):

@@ -16,15 +16,17 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from hpo.errors import SpecError
+from hpo.habits import studies_at_import
 from hpo.model import Data, FunctionModel, Model, Split
 from hpo.objectives import declared_objective
 from hpo.place import place_of
+from hpo.spelling import declaration, no_data, no_model
+from hpo.spelling import unknown as unknown
 
 MODELS: dict[str, str] = {
     "cnn": "hpo_models.cnn:CNN",
@@ -87,13 +89,6 @@ class ModelRef:
         return f"{self.module.rsplit('.', 1)[-1]}-{self.attribute}"
 
 
-def unknown(kind: str, name: str, known: Mapping[str, object] | list[str]) -> str:
-    """The line for a name that does not exist, with a suggestion."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
-    return f"{kind}: {name!r} is unknown: {hint}"
-
-
 def find_model(name: str) -> ModelRef:
     """Resolves a model's name without importing it.
 
@@ -105,13 +100,7 @@ def find_model(name: str) -> ModelRef:
         return ModelRef(name, "", module, attribute)
     target, colon, attribute = name.rpartition(":")
     if not colon or not target or not attribute.isidentifier():
-        if "/" in name or name.endswith(".py"):
-            raise SpecError(
-                f"model: {name!r} names no class or function: write {name.rstrip(':')}:NAME"
-            )
-        raise SpecError(
-            unknown("model", name, MODELS) + " (or package.module:NAME, ./file.py:NAME)"
-        )
+        raise SpecError(no_model(name.rstrip(":"), MODELS))
     if target.endswith(".py") or "/" in target:
         path = Path(target).expanduser().resolve()
         if not path.is_file():
@@ -185,7 +174,7 @@ def load_model(ref: ModelRef) -> Model:
     if not isinstance(declared, Model):
         raise SpecError(
             f"model: {ref.name!r} is {type(found).__name__}: it must be a subclass of hpo.Model "
-            "or a function declared with @hpo.tunable(Space(...), metric)"
+            f"or a function declared with {declaration(found)}"
         )
     for part in ("space", "objective"):
         if not hasattr(declared, part):
@@ -251,6 +240,8 @@ def _import(ref: ModelRef) -> ModuleType:
     file = path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py"
     if "." in ref.module:  # part of a package: its relative imports need the real name
         return importlib.import_module(ref.module)
+    if found := studies_at_import(file.read_text(encoding="utf-8", errors="replace")):
+        raise SpecError([f"model: {file.name}, {line}" for line in found])
     spec = importlib.util.spec_from_file_location(name.replace(".", "_"), file)
     if spec is None or spec.loader is None:
         raise SpecError(f"model: {str(file)!r} is not a Python file")
@@ -313,7 +304,7 @@ def find_data(model: Model, name: str | None) -> str:
     if name == "own":
         return name
     if kind not in DATASETS:
-        raise SpecError(unknown("data", kind, DATASETS))
+        raise SpecError(no_data(name, DATASETS))
     fitting = [form.removesuffix(":") for form in model.datasets]
     if fitting and kind not in fitting:
         raise SpecError(

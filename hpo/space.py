@@ -63,7 +63,12 @@ class Space:
         SpecError: with every problem of the whole space, a line each.
     """
 
-    def __init__(self, *, forbidden: Sequence[Mapping[str, Any]] = (), **params: Parameter) -> None:
+    def __init__(
+        self, *unnamed: Any, forbidden: Sequence[Mapping[str, Any]] = (), **params: Parameter
+    ) -> None:
+        if unnamed:
+            form = "Space.of({...})" if isinstance(unnamed[0], dict) else "Space(lr=Float(...))"
+            raise SpecError(f"space: {unnamed[0]!r:.60} has no name: write {form}")
         self._build(params, forbidden)
 
     @classmethod

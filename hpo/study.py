@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import re
 import tomllib
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ from hpo.search import ONE_OBJECTIVE, PRUNERS, SAMPLERS
 from hpo.search.choose import choose
 from hpo.space import Space
 from hpo.space_change import narrow
+from hpo.spelling import ready_studies
 
 MAX_NAME_LENGTH = 200
 MAX_UNBUDGETED_GRID = 1000
@@ -184,17 +184,6 @@ def problem_line(problem: Any) -> str:
     if len(shown) > 60:
         shown = shown[:57] + "..."
     return f"{field}: {shown}: {message[0].lower() + message[1:]}"
-
-
-def studies_folder() -> Path:
-    """Where the ready-made studies are: in the wheel, or in the checkout."""
-    inside = Path(str(importlib.resources.files("hpo"))) / "studies"
-    return inside if inside.is_dir() else Path(__file__).resolve().parents[1] / "studies"
-
-
-def ready_studies() -> dict[str, Path]:
-    """Names of the ready-made studies and their files."""
-    return {path.stem: path for path in sorted(studies_folder().glob("*.toml"))}
 
 
 def read_study(name_or_path: str) -> dict[str, Any]:

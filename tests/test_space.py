@@ -32,6 +32,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "duplicate choices": ({"a": Choice("x", "x")}, "twice"),
     "colliding choices": ({"a": Choice(True, 1)}, "equal in Python"),
     "colliding numbers": ({"a": Choice(1, 1.0)}, "equal in Python"),
+    "a list of choices": ({"a": Choice([16, 32])}, "write the values alone: Choice(16, 32)"),
+    "log that is a number": ({"a": Int(16, 64, 8)}, "log 8 must be True or False"),  # type: ignore[arg-type]
+    "a bare list": ({"a": ["x", "y"]}, "write Choice('x', 'y')"),
+    "a bare tuple": ({"a": (0.1, 0.5)}, "write Float(0.1, 0.5) for a range"),
+    "a bare number": ({"a": 3}, "write Choice(3), or leave it out"),
+    "of Optuna": (
+        {"a": optuna.distributions.FloatDistribution(1e-3, 1.0, log=True)},
+        "write Float(0.001, 1.0, log=True)",
+    ),
+    "of Optuna, choices": (
+        {"a": optuna.distributions.CategoricalDistribution(("x", "y"))},
+        "write Choice('x', 'y')",
+    ),
     "odd choice": ({"a": Choice("x", [1])}, "text"),
     "default outside": ({"a": Float(0, 1, default=2)}, "outside"),
     "default off the lattice": ({"a": Float(0, 1, step=0.5, default=0.3)}, "multiple"),
@@ -52,7 +65,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "forbidden default": ({"a": Choice("x", "y"), "forbidden": [{"a": "x"}]}, "default"),
     "within below the range": ({"a": Float(0, 1, within=(0, 0.5))}, "does not hold 0..1"),
     "within of one number": ({"a": Float(0, 1, within=2)}, "must be (least, most)"),
-    "not a parameter": ({"a": (0, 1)}, "Float, Int or Choice"),
+    "not a parameter": ({"a": object()}, "use Float, Int or Choice"),
 }
 
 
@@ -140,6 +153,13 @@ def test_random_points_are_allowed_and_survive_skopt(seed: int, n: int, step: fl
     assert space.key(back) == space.key(point)
     for dimension, value in zip(space.skopt_dimensions(), space.to_skopt(point), strict=True):
         assert value in dimension
+
+
+def test_a_space_of_a_dict_is_told_its_form() -> None:
+    with pytest.raises(SpecError, match=r"has no name: write Space.of"):
+        Space({"a": Float(0, 1)})
+    with pytest.raises(SpecError, match=r"has no name: write Space\(lr="):
+        Space(Float(0, 1))
 
 
 def test_suggest_draws_active_parameters_with_exact_values() -> None:

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from hpo.cli import streams
-from hpo.errors import HpoError
+from hpo.errors import HpoError, SpecError
 from hpo.tune.stop import Stop
 
 _PATIENCE_S = 5
@@ -37,7 +37,7 @@ def _call() -> None:
         from hpo.cli.commands import app  # takes a while: signals are heard before
 
         try:
-            app()
+            sys.exit(_command(app))
         except SystemExit as end:
             if not end.code:
                 streams.check()
@@ -67,3 +67,19 @@ def __getattr__(name: str) -> Any:
 
         return app
     raise AttributeError(f"module 'hpo.cli' has no attribute {name!r}")
+
+
+def _command(app: Any) -> int:
+    """Runs the command; what the parser refuses gets one line with the form that was meant."""
+    try:
+        code = app(prog_name="hpo", standalone_mode=False)
+    except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            return 2
+        if not hasattr(error, "format_message"):
+            raise
+        from hpo.cli.refusals import line_of
+
+        raise SpecError(line_of(error, sys.argv[1:])) from None
+    return code if isinstance(code, int) else 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.cli.output import Format, print_json
 from hpo.cli.streams import OutputError, answer
-from hpo.errors import HpoError
+from hpo.errors import HpoError, SpecError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -163,9 +163,12 @@ def check_problem(study: ResolvedStudy) -> None:
     Raises:
         SpecError: why.
     """
-    from hpo.training.reported import check_metrics
+    from hpo.model import FunctionModel
+    from hpo.training.reported import check_function, check_metrics
 
     study.model.check(study.space, study.fixed)
+    if isinstance(study.model, FunctionModel):
+        check_function(study.model, study.guide.metric, study.wanted)
     _check_data(study)
     # Its own objective is the model's word, and costs no look.
     asked = tuple(name for name in study.wanted if name != study.model.objective.metric)
@@ -175,12 +178,30 @@ def check_problem(study: ResolvedStudy) -> None:
 
 
 def _check_data(study: ResolvedStudy) -> None:
-    """Reads a user's own data once here: its errors are the user's, not those of every trial."""
+    """Reads the data once here: its errors are the user's, not those of every trial."""
+    from hpo.model import Data, FunctionModel
     from hpo.registry import load_data
+    from hpo.training.seeds import seed_all
     from hpo.training.session import SPLIT_SEED
 
-    if study.data not in ("digits", "own"):
-        load_data(study.model, study.data, SPLIT_SEED)
+    if study.data == "digits" or (study.data == "own" and isinstance(study.model, FunctionModel)):
+        return
+    seed_all(SPLIT_SEED)  # as a worker does, for data that draws from a global generator
+    try:
+        data = load_data(study.model, study.data, SPLIT_SEED)
+    except HpoError:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        name = f"{type(study.model).__name__}.data({SPLIT_SEED})"
+        raise SpecError(
+            f"data: {name if study.data == 'own' else repr(study.data)} failed: {reason}"
+        ) from error
+    if not isinstance(data, Data):
+        raise SpecError(
+            f"data: {type(study.model).__name__}.data({SPLIT_SEED}) gives {data!r:.60}: it must "
+            "give hpo.Data(name, train, val, test, info), or name one with --data"
+        )
 
 
 def console_of(quiet: bool) -> Console:

@@ -4,12 +4,53 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from hpo.errors import SpecError
 
 T = TypeVar("T")
+
+_OTHER_NAMES = {
+    "bayes": ("gp", "tpe"),
+    "bayesian": ("gp", "tpe"),
+    "bo": ("gp", "tpe"),
+    "bayesopt": ("gp", "tpe"),
+    "botorch": ("gp",),
+    "gaussian": ("gp",),
+    "optuna": ("tpe", "optuna-gp"),
+    "hyperopt": ("tpe",),
+    "parzen": ("tpe",),
+    "evolution": ("nsgaii", "cmaes"),
+    "evolutionary": ("nsgaii", "cmaes"),
+    "genetic": ("nsgaii",),
+    "ga": ("nsgaii",),
+    "nsga": ("nsgaii",),
+    "cma": ("cmaes",),
+    "sobol": ("qmc",),
+    "halton": ("qmc",),
+    "quasirandom": ("qmc",),
+    "forest": ("skopt",),
+    "default": ("auto",),
+    "best": ("auto",),
+    "bohb": ("asha", "hyperband"),
+    "sha": ("asha",),
+    "halving": ("asha",),
+    "successivehalving": ("asha",),
+    "successive": ("asha",),
+    "percentile": ("median",),
+    "early": ("median", "curve"),
+    "stopping": ("median", "curve"),
+    "extrapolation": ("curve",),
+    "off": ("none",),
+    "no": ("none",),
+    "false": ("none",),
+    "nop": ("none",),
+    "on": ("median",),
+    "true": ("median",),
+}
+"""What other libraries call a strategy, word by word -> its names here."""
 
 
 def choose(
@@ -58,6 +99,16 @@ def _choices(name: str, known: Iterable[str]) -> str:
     known = list(known)
     if not known:
         return ": it has none, leave it out"
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
+    meant = _meant(name, known)
+    hint = f" (did you mean {' or '.join(meant)}?)" if meant else ""
     return f"{hint}: choose from {', '.join(known)}"
+
+
+def _meant(name: str, known: list[str]) -> list[str]:
+    """Those of the known names that a user may have meant: `GridSearch` is `grid`."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name.replace("CmaEs", "Cmaes"))
+    plain = ["".join(words).lower(), *(word.lower() for word in words)]
+    here = [word for word in plain if word in known]
+    for word in () if here else plain:
+        here += [other for other in _OTHER_NAMES.get(word, ()) if other in known]
+    return [*dict.fromkeys(here)] or difflib.get_close_matches(name.lower(), known, n=1)

@@ -110,10 +110,9 @@ class StudyMeta:
             if before != after
         ]
         found = [f"study {name!r}: {line}: give --name another" for line in lines]
-        if (old.metric, len(old.more)) == (self.metric, 0) and old.direction != self.direction:
-            found.append(
-                f"study {name!r}: go on with it as it was begun by --objective {old.objectives[0]}"
-            )
+        turned = [i for i, line in enumerate(lines) if line.startswith("direction ")]
+        for i in turned if old.metric == self.metric else ():
+            found[i] += f", or go on with it as it was begun: --objective {old.objectives[0]}"
         found += [
             f"study {name!r}: space: {line}: give another --name, with --warm-start {name} to "
             "begin with its best"

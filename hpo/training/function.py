@@ -21,6 +21,7 @@ from typing import Any
 from greenlet import getcurrent, greenlet
 
 from hpo.errors import TrialError
+from hpo.habits import advice, unnamed
 from hpo.model import FunctionModel, Metrics, Params
 from hpo.objectives import figures_in
 from hpo.training.session import Job, Step
@@ -66,13 +67,21 @@ class FunctionSession:
         self._stopped = False
         self._calls = _Calls(self._heed)
 
-    def report(self, **metrics: float) -> None:
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(advice(name))
+
+    def report(self, *unnamed_values: Any, **metrics: float) -> None:
         """Reports one epoch's metrics; raises TrialStopped when the trial is to end."""
         if os.getpid() != self._pid:
             raise TrialError("report() was called in a child process: call it in the function's")
-        if self.objective.metric not in metrics:
+        metric = self.objective.metric
+        if unnamed_values:
+            shown = [f"{value!r:.40}" for value in unnamed_values]
+            raise TrialError(unnamed(shown, metric, isinstance(unnamed_values[0], dict)))
+        if metric not in metrics:
             raise TrialError(
-                f"report({', '.join(metrics)}) lacks the objective {self.objective.metric!r}"
+                f"report({', '.join(metrics)}) lacks the objective {metric!r}: report it, or "
+                "declare another one in @tunable(Space(...), 'NAME')"
             )
         found = {name: _as_float(name, value) for name, value in metrics.items()}
         here = threading.get_ident() == self._thread
@@ -93,7 +102,10 @@ class FunctionSession:
         if report is None:
             self._calls.end()
             if not self.history:
-                raise TrialError(f"returned without reporting {self.objective.metric!r}")
+                metric = self.objective.metric
+                raise TrialError(
+                    f"returned without reporting {metric!r}: call trial.report({metric}=...)"
+                )
             return Step({}, True)
         self.history.append(report)
         return Step(report, False)

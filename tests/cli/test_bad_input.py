@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -135,6 +136,34 @@ CASES: dict[str, tuple[list[str], str]] = {
     "best of zero": (["best", "cnn-tpe", "--top", "0"], "top"),
     "unknown command": (["rnu"], "rnu"),
     "unknown flag": (["run", "--model", "cnn", "--n-trial", "3"], "n-trial"),
+    "model without its flag": (["run", "cnn"], "write hpo run --model cnn"),
+    "words without flags": (
+        ["run", "cnn", "tpe", "10", "lr=1e-3"],
+        "write hpo run --model cnn --sampler tpe --n-trials 10 --set lr=1e-3",
+    ),
+    "file without its flag": (["run", "train.py"], "write hpo run --model ./train.py:NAME"),
+    "model as a command": (["cnn"], "write hpo run --model cnn"),
+    "another word for a command": (["train"], "did you mean hpo run?"),
+    "another word for a flag": (["run", "--model", "cnn", "--trials", "10"], "mean --n-trials?"),
+    "another word of resume": (["resume", "s", "--max-epochs", "3"], "did you mean --epochs?"),
+    "underscore in a flag": (["run", "--model", "cnn", "--n_trials", "3"], "write --n-trials"),
+    "one dash": (["run", "-model", "cnn"], "write --model"),
+    "a parameter as a flag": (["run", "--model", "cnn", "--lr", "1e-3"], "--set lr=VALUE"),
+    "direction as a flag": (
+        ["run", "--model", "cnn", "--direction", "minimize"],
+        "write --objective NAME:minimize",
+    ),
+    "study as a model": (["run", "--model", "cnn-digits"], "write --study cnn-digits"),
+    "folder as data": (["run", "--model", "cnn", "--data", "/etc"], "--data imagefolder:/etc"),
+    "path of nothing as data": (["run", "--model", "cnn", "--data", "./no"], "imagefolder:PATH"),
+    "another word for data": (["run", "--model", "cnn", "--data", "images"], "imagefolder:PATH"),
+    "another word for a sampler": (
+        ["run", "--model", "cnn", "--sampler", "bayes"],
+        "did you mean gp or tpe?",
+    ),
+    "a sampler's class": (["run", "--model", "cnn", "--sampler", "GridSampler"], "mean grid?"),
+    "another word for a pruner": (["run", "--model", "cnn", "--pruner", "off"], "mean none?"),
+    "study is missing": (["best"], "write hpo best STUDY"),
     "dashboard port": (["dashboard", "--port", "99999999"], "port"),
 }
 
@@ -178,8 +207,67 @@ def test_bad_input_gets_one_line_and_creates_nothing(
     assert "Traceback" not in said
     assert "canary-pw" not in done.stdout + said
     own = [line for line in said.splitlines() if line.startswith("Error: ")]
-    assert len(own) == 1 or "Usage:" in said  # what typer itself refuses comes in its own frame
+    assert len(own) == 1 and said == own[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_holds_models_names_them(tmp_path: Path, run_cli: RunCli) -> None:
+    (tmp_path / "train.py").write_text("1/0\n@tunable(1)\ndef fit(trial): ...\n")
+    for arguments in (["run", "train.py"], ["run", "--model", "train.py"], ["train.py"]):
+        assert "./train.py:fit" in run_cli(arguments, tmp_path).stderr
+
+
+FUNCTION = """
+from hpo import Float, Space, tunable
+
+@tunable(Space(lr=Float(0, 1)), "accuracy")
+def train(trial):
+    trial.report(0.5, 1)
+"""
+
+
+def test_a_function_that_cannot_work_leaves_no_study(tmp_path: Path, run_cli: RunCli) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(FUNCTION)
+    done = run_cli(["run", "--model", "./mine.py:train"], tmp_path)
+    assert done.returncode == 2
+    assert "Error: mine.py:6: trial.report(0.5, 1): name what is reported" in done.stderr
+    file.write_text(FUNCTION.replace("0.5, 1", "accuracy=0.5"))
+    done = run_cli(["run", "--model", "./mine.py:train", "--objective", "f1"], tmp_path)
+    assert "'f1' is not reported by train, which reports accuracy" in done.stderr
+    assert list(tmp_path.iterdir()) == [file]
+
+
+DATA = """
+import hpo
+
+class Net(hpo.Classifier):
+    space = hpo.Space(a=hpo.Int(1, 2))
+
+    def data(self, seed):
+        BODY
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [("return {}['b']", "Net.data(0) failed: KeyError: 'b'"), ("return 3", "gives 3: it must")],
+)
+def test_data_that_fails_leaves_no_study(
+    body: str, expected: str, tmp_path: Path, run_cli: RunCli
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(DATA.replace("BODY", body))
+    done = run_cli(["run", "--model", "./mine.py:Net"], tmp_path)
+    assert done.returncode == 2 and expected in done.stderr
+    assert not (tmp_path / "hpo.db").exists()
+
+
+def test_hpo_runs_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(sys, "argv", ["hpo", "--version"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("hpo", run_name="__main__")
+    assert end.value.code == 0 and "hpo 0." in capsys.readouterr().out
 
 
 def test_every_problem_is_reported_at_once(tmp_path: Path, run_cli: RunCli) -> None:

@@ -152,7 +152,7 @@ def test_a_trial_that_has_reported_its_last_epoch_is_not_pruned(
 def test_another_study_under_the_same_name_is_refused(
     storage_url: str, change: dict[str, Any], expected: str
 ) -> None:
-    opened(storage_url)
+    opened(storage_url).ask()
     with pytest.raises(SpecError, match=expected):
         opened(storage_url, **change)
     assert opened(storage_url).meta == meta()
@@ -201,7 +201,7 @@ def test_studies_are_listed_and_misspellings_suggested(storage_url: str) -> None
 
 
 def test_every_difference_is_listed_at_once(storage_url: str) -> None:
-    opened(storage_url)
+    opened(storage_url).ask()
     narrower = Space(x=Float(0.0, 0.5), kind=Choice("a", "b"))
     with pytest.raises(SpecError) as caught:
         opened(storage_url, direction="minimize", epochs=9, space=narrower)

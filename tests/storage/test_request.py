@@ -67,7 +67,7 @@ def test_a_study_that_maximises_a_loss_keeps_its_direction(
     assert meta_for(again).problems_from(ledger.meta, study.name) == []
     refused = meta_for(study).problems_from(ledger.meta, study.name)
     assert "direction was 'maximize', is 'minimize'" in refused[0]
-    assert "--objective val_loss:maximize" in refused[1]
+    assert "--objective val_loss:maximize" in refused[0]
 
 
 def test_a_study_whose_listed_values_were_a_range_keeps_it(

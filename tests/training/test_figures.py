@@ -115,3 +115,21 @@ def test_unknown_metrics_are_found_before_a_study_is_made() -> None:
     with pytest.raises(SpecError) as error:
         check_metrics(model, "digits", params, ("f2", "f1", "speed"))
     assert [line.split()[2] for line in error.value.problems] == ["'f2'", "'speed'"]
+
+
+@pytest.mark.parametrize("name", ["ssl-image", "ssl-text", "vae", "rnn"])
+def test_a_metric_that_there_is_not_is_refused_for_every_model(name: str) -> None:
+    model = load_model(find_model(name))
+    with pytest.raises(SpecError, match="'acuracy' is no metric of"):
+        check_metrics(model, model.datasets[0], model.space.default(), ("acuracy",))
+
+
+def test_a_model_that_cannot_be_looked_at_is_said(
+    model_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(type(load_model(find_model(f"{model_file}:Net")))):  # type: ignore[misc]
+        def evaluate(self, net: Any, batches: Any, params: Any) -> Any:
+            raise KeyError("b")
+
+    check_metrics(Broken(), "digits", Broken.space.default(), ("acuracy",))
+    assert "whether Broken reports acuracy is not known" in caplog.text
