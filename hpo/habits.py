@@ -158,7 +158,8 @@ def _declared(attribute: str, call: ast.Call | None) -> tuple[str, str] | None:
     if kind is None or call is None or not call.args:
         return None
     first = call.args[0]
-    if not isinstance(first, ast.Constant) or not str(first.value).isidentifier():
+    name = first.value if isinstance(first, ast.Constant) else None
+    if not isinstance(name, str) or not name.isidentifier():
         return None
     given = [ast.unparse(one) for one in call.args[1:]]
     if kind == "Choice":
@@ -171,7 +172,7 @@ def _declared(attribute: str, call: ast.Call | None) -> tuple[str, str] | None:
     else:
         given += [f"{k.arg}={ast.unparse(k.value)}" for k in call.keywords]
         given += ["log=True"] if attribute == "suggest_loguniform" else []
-    return str(first.value), f"{first.value}={kind}({', '.join(given)})"
+    return name, f"{name}={kind}({', '.join(given)})"
 
 
 @dataclass
