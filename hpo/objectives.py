@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from hpo.errors import SpecError
 
-FIGURES = ("params", "size_mb", "latency_ms")
+LATENCY, LATENCY_SD = "latency_ms", "latency_ms_sd"
+FIGURES = ("params", "size_mb", LATENCY)
 """Taken of a trained network by the service: trainable parameters, megabytes of its state,
-milliseconds of one row's forward pass."""
+milliseconds of one row's forward pass, beside which `latency_ms_sd` says how well it repeats."""
 _LOW = (
     "loss", "losses", "error", "errors", "err", "mse", "rmse", "mae", "mape", "smape", "fid", "kid",
     "kl", "nll", "bce", "perplexity", "ppl", "bpc", "bpd", "wer", "cer", "eer", "ece", "brier",

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from hpo.errors import TrialError
 from hpo.model import Data, Metrics, Model, Params, Split
 from hpo.training import seeds
-from hpo.training.figures import latency_ms
+from hpo.training.figures import Latency, latency
 from hpo.training.optimization import Schedule, make_optimizer
 from hpo.training.precision import Precision
 from hpo.training.ranks import Ranks
@@ -287,12 +287,15 @@ class Training:
         with torch.no_grad():
             return dict(self.model.show(net, self._place(split), self.params, self.info))
 
-    def latency_ms(self) -> float:
-        """Median milliseconds of one row's way through the network, on its device."""
+    def latency(self) -> Latency:
+        """How long one row's way through the network takes, on its device."""
         net = self.evaluated.eval()
         row = self._layout(tuple(column[:1] for column in self.train_split))
+        settings = self.settings
         with torch.no_grad(), self.precision.autocast():
-            return latency_ms(lambda: self.model.infer(net, row, self.params), self.settings.device)
+            return latency(
+                lambda: self.model.infer(net, row, self.params), settings.device, settings.threads
+            )
 
     def _batches(self, split: Split) -> Iterator[Split]:
         for start in range(0, len(split[0]), self.settings.eval_batch_size):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import math
 import platform
 import time
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hpo.errors import SpecError, TrialError
 from hpo.model import FunctionModel, Metrics, Model, Objective, Split
-from hpo.objectives import FIGURES, figures_in
+from hpo.objectives import FIGURES, LATENCY, LATENCY_SD, figures_in
 from hpo.registry import ModelRef, load_data, load_model
 from hpo.training import checkpoint
 
@@ -182,6 +183,7 @@ class ModelSession:
         self._sizes = {name: value for name, value in sizes.items() if name in job.wanted}
         self._searches = job.purpose != "retrain"
         self._figures: Metrics | None = None
+        self._repeats: Metrics = {}
         self._folder = Path(job.checkpoint) if job.checkpoint else None
         self._pause_s = job.checkpoint_s
         self._always_at = job.checkpoint_at
@@ -238,13 +240,16 @@ class ModelSession:
         return self.training.best_epoch
 
     def best(self) -> Metrics:
-        return {**self.figures(), **self.history[self.training.best_epoch]}
+        return {**self.figures(), **self._repeats, **self.history[self.training.best_epoch]}
 
     def figures(self) -> Metrics:
         if self._figures is None:
             self._figures = dict(self._sizes)
-            if "latency_ms" in self._wanted:
-                self._figures["latency_ms"] = self.training.latency_ms()
+            if LATENCY in self._wanted:
+                measured = self.training.latency()
+                self._figures[LATENCY] = measured.ms
+                if math.isfinite(measured.sd):
+                    self._repeats = {LATENCY_SD: measured.sd}
         return self._figures
 
     def test(self) -> Metrics:

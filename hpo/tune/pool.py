@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hpo.model import Metrics
+from hpo.objectives import LATENCY
+from hpo.training.quiet import Quiet
 from hpo.training.session import Job, Session, machine, pick_device
 from hpo.tune.report import ends_the_worker, one_line
 from hpo.tune.resources import Resources
@@ -48,18 +51,27 @@ def train(job: Job, folder: str) -> Trained:
     try:
         from hpo.tune import group  # brings Ray, which is to be imported after its settings
 
-        session = group.begin(job)
+        turns = Quiet(LATENCY in job.wanted)
+        begun = time.monotonic()
+        with turns.working():
+            session = group.begin(job)
         history = session.history
         facts = {"device": pick_device(), "data": session.data_digest}
         facts["machine"] = machine(pick_device())
-        while not session.step().finished:
-            if len(history) == job.stop_after:
+        finished = False
+        while not finished:
+            with turns.working():
+                finished = session.step().finished
+            if len(history) == job.stop_after and not finished:
                 session.stop()
                 break
+        # A fifth of what the training took is no long wait for one that nothing disturbs.
+        with turns.alone((time.monotonic() - begun) / 5):
+            figures = session.figures()
         if job.purpose != "retrain":
             return Trained(metrics=session.best(), history=history, info=facts)
         return Trained(
-            test={**session.test(), **session.figures()},
+            test={**session.test(), **figures},
             weights=safetensors_of(session.network()),
             files=_files(session),
             info=session.data_info(),
