@@ -153,7 +153,7 @@ def best(
     [dim]Example:  hpo best cnn-tpe --top 5[/dim]
     """
     from hpo.errors import HpoError
-    from hpo.outcome.confirm import ATTRIBUTE
+    from hpo.storage.noise import CONFIRMED
     from hpo.storage.warm_start import origin, started_from, started_text
 
     ledger = open_study(storage, study)
@@ -164,7 +164,7 @@ def best(
         raise HpoError(f"study {study!r} has no completed trial{kept} yet")
     earlier = started_from(ledger.study.user_attrs)
     confirmed: dict[str, list[float]] = {}
-    for key, metrics in (ledger.attr(ATTRIBUTE) or {}).items():
+    for key, metrics in (ledger.attr(CONFIRMED) or {}).items():
         confirmed.setdefault(key.partition(":")[0], []).append(metrics[meta.metric])
     chosen = (ledger.attr("hpo:retrained") or {}).get("trial")
     rows = [

@@ -67,6 +67,7 @@ def summarize(
         facts["best"] = _trial_facts(ledger, best)
     if study.several:
         facts["front"] = [_trial_facts(ledger, trial) for trial in front]
+        facts["noise"] = ledger.noise()
     if study.constraints:
         facts["infeasible"] = ledger.n_infeasible()
     if retrained is not None:
@@ -165,12 +166,18 @@ def print_summary(facts: Mapping[str, Any]) -> None:
 
 
 def _print_front(console: Console, facts: Mapping[str, Any]) -> None:
+
     front = facts["front"]
     names = list(front[0]["values"])
-    console.print(
-        f"Pareto front: {len(front)} trials. Nearest to having the best of each objective: trial "
-        f"{front[0]['trial']}."
+    n = (
+        "1 trial"
+        if len(front) == 1
+        else f"{len(front)} trials, the nearest to the best of each first"
     )
+    ties = ", ".join(f"{name} {sd:.2g}" for name, sd in facts["noise"].items())
+    console.print(f"Pareto front: {n}.")
+    if ties:
+        console.print(f"Differences within noise count as none (standard deviations: {ties}).")
     table = Table(title_justify="left", header_style="bold")
     for column in ("trial", *names):
         table.add_column(column, justify="right")
@@ -181,6 +188,12 @@ def _print_front(console: Console, facts: Mapping[str, Any]) -> None:
     console.print(table)
     if len(front) > MOST_OF_FRONT:
         console.print(f"... and {len(front) - MOST_OF_FRONT} more: `hpo best` lists all.")
+    sign = {
+        one["metric"]: 1 if one["direction"] == "maximize" else -1 for one in facts["objectives"]
+    }
+    for name in names:
+        best = max(front, key=lambda row: sign[name] * row["values"][name])
+        console.print(f"Best {name}: {best['values'][name]:.5g}, trial {best['trial']}")
 
 
 def _print_confirmed_front(console: Console, facts: Mapping[str, Any]) -> None:
@@ -271,6 +284,8 @@ def _print_next(console: Console, facts: Mapping[str, Any]) -> None:
         lines.append((f"hpo resume {name}", "go on where it stopped"))
     elif facts["path"] is None and facts["best"] is not None:
         lines.append((f"hpo retrain {name}", "confirm, retrain and save the best"))
+    if another := _another_of_front(facts):
+        lines.append((f"hpo retrain {name} --trial {another}", "another point of the front"))
     lines += [
         (f"hpo best {name} --top 5", "the best configurations"),
         (f"hpo trials {name}", "every trial"),
@@ -282,6 +297,13 @@ def _print_next(console: Console, facts: Mapping[str, Any]) -> None:
         _print_commands(console, _uses(facts))
         code = f"import hpo; print({facts['load']})"
         console.print(f"  python -c {shlex.quote(code)}", markup=False, soft_wrap=True)
+
+
+def _another_of_front(facts: Mapping[str, Any]) -> int | None:
+    """A trial of the front that is not the chosen one."""
+    front = [row["trial"] for row in facts.get("front", ())]
+    chosen = facts["confirmed"][0]["trial"] if facts["confirmed"] else next(iter(front), None)
+    return next((number for number in front if number != chosen), None)
 
 
 def _uses(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

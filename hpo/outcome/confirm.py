@@ -1,7 +1,8 @@
 """Confirms the best configurations, and the default one, on fresh seeds.
 
 The best of many noisy trials is partly luck.  The default is a candidate like the others: what is
-retrained is never a configuration that a fresh look finds worse than what needed no search.
+retrained is never a configuration that a fresh look finds worse than what needed no search.  Where
+the training seed changes nothing, nothing is trained again to find that out once more.
 """
 
 from __future__ import annotations
@@ -13,20 +14,28 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.errors import HpoError, SpecError
-from hpo.model import Metrics, Objective
-from hpo.objectives import Constraint
+from hpo.model import FunctionModel, Metrics, Objective
+from hpo.objectives import LATENCY, Constraint
+from hpo.outcome.choice import (
+    DECLARED,
+    ranked,
+    reference_of,
+    seeds_change_nothing,
+    undeclared_defaults,
+)
 from hpo.storage.ledger import Ledger
 from hpo.storage.measured import is_feasible
+from hpo.storage.noise import CONFIRMED
 from hpo.storage.view import StudyView
 from hpo.study import ResolvedStudy
 from hpo.tune.driver import job_of
 from hpo.tune.pool import train_all
 from hpo.tune.resources import Resources
 
-ATTRIBUTE = "hpo:confirmed_metrics"
-"""Study attribute: {"<trial number>:<seed>": metrics}, so that nothing is trained twice."""
 UNTRIED = "default"
 """Stands for the number of a default configuration that no trial had."""
+_ROUNDED = 1e-9
+"""A half width of less than this share of the gap is what rounding left of none."""
 
 OnDone = Callable[[int, int, float | None], None]
 """Called with (done, total, value or None for a failed run) after each training."""
@@ -42,6 +51,8 @@ class Confirmed:
         runs: metrics by fresh seed.
         is_default: whether it is the model's default configuration, as the study narrowed it.
         feasible: whether its trial kept the study's constraints.
+        seedless: whether the training seed changed nothing, in any configuration of the study.
+        reference: what the default configuration is called.
     """
 
     number: int | None
@@ -51,13 +62,20 @@ class Confirmed:
     metric: str
     is_default: bool = False
     feasible: bool = True
+    seedless: bool = False
+    reference: str = DECLARED
 
     @property
     def title(self) -> str:
         """`trial 3`, `trial 0 (default)`, `the default`."""
         if self.number is None:
-            return "the default"
-        return f"trial {self.number}{' (default)' if self.is_default else ''}"
+            return f"the {self.reference}"
+        return f"trial {self.number}{f' ({self.reference})' if self.is_default else ''}"
+
+    @property
+    def reference_text(self) -> str:
+        """`the default configuration`, `the middle of the ranges`."""
+        return f"the {self.reference}{' configuration' if self.reference == DECLARED else ''}"
 
     @property
     def values(self) -> list[float]:
@@ -108,32 +126,59 @@ def verdict(ranking: list[Confirmed], sign: int) -> str:
     if default is None:
         return "The default configuration was not confirmed."
     if best is default:
-        return "No configuration of the search did better on fresh seeds than the default one."
+        looked = "" if best.seedless else "on fresh seeds "
+        return f"No configuration of the search did better {looked}than {best.reference_text}."
     gap, half = difference(best, default)
-    word = "Better" if sign * gap >= 0 else "Worse"
-    seeds = f"paired over {len(best.runs.keys() & default.runs.keys())} fresh seeds"
+    word, ahead = ("Better", "ahead") if sign * gap >= 0 else ("Worse", "behind")
+    than = f"{word} than the {default.reference} by {abs(gap):.3g}"
+    n = len(best.runs.keys() & default.runs.keys())
+    if best.seedless and gap == 0:
+        return f"The same as the {default.reference} on validation rows."
+    if best.seedless:
+        return f"{than} on validation rows."
     if math.isinf(half):
-        return f"{word} than the default by {abs(gap):.3g} on one seed: no telling from noise."
-    margin = f"{abs(gap):.3g} ± {half:.2g} on validation rows (95 %, {seeds})"
+        return f"{than} on one seed: no telling from noise."
+    if gap == 0 and half == 0:
+        return f"The same as the {default.reference} on each of {n} fresh seeds."
+    if half <= _ROUNDED * abs(gap):
+        return f"{than} on validation rows, by as much on each of {n} fresh seeds: no interval."
+    margin = f"{abs(gap):.3g} ± {half:.2g} on validation rows (95 %, paired over {n} fresh seeds)"
     if abs(gap) > half:
-        return f"{word} than the default by {margin}."
-    return f"Within noise of the default: {'ahead' if word == 'Better' else 'behind'} by {margin}."
+        return f"{word} than the {default.reference} by {margin}."
+    return f"Within noise of the {default.reference}: {ahead} by {margin}."
 
 
 def verdict_of(study: ResolvedStudy, ranking: list[Confirmed]) -> str:
     """What fresh seeds say of the first of the ranking: beside the default, and of constraints."""
     best, default = ranking[0], next((c for c in ranking if c.is_default), None)
-    broken = best.breaks(study.constraints)
-    kept = f" On fresh seeds it breaks {', '.join(broken)}." if broken else ""
+    notes = _notes(study, best)
     if default is not None and best is not default and (why := default.breaks(study.constraints)):
-        return f"The default configuration breaks {', '.join(why)}.{kept}"
+        return f"{default.reference_text.capitalize()} breaks {', '.join(why)}.{notes}"
     if study.several and default is not None:
         if best is default:
-            return f"The chosen configuration is the default one.{kept}"
+            return f"The chosen configuration is {best.reference_text}.{notes}"
         parts = [_beside(best, default, one) for one in study.objectives]
         n = len(best.runs.keys() & default.runs.keys())
-        return f"Beside the default, on {n} fresh seeds: {'; '.join(parts)}.{kept}"
-    return verdict(ranking, study.objectives[0].sign) + kept
+        on = f"{n} fresh seed{'s' if n > 1 else ''}"
+        return f"Beside the {default.reference}, on {on}: {'; '.join(parts)}.{notes}"
+    return verdict(ranking, study.objectives[0].sign) + notes
+
+
+def _notes(study: ResolvedStudy, best: Confirmed) -> str:
+    """What has to be known beside the verdict."""
+    notes = ""
+    if broken := best.breaks(study.constraints):
+        notes += f" On fresh seeds it breaks {', '.join(broken)}."
+    if best.seedless:
+        notes += (
+            " The training seed changes nothing: every configuration came to the same metrics "
+            "again. So there is no noise of training to compare with, hpo trained nothing more, "
+            "and how far other rows would agree is not known."
+        )
+    undeclared = undeclared_defaults(study)
+    if undeclared and reference_of(study) == DECLARED:
+        notes += f" No default is declared for {', '.join(undeclared)}: the middle of the range."
+    return notes
 
 
 def _beside(best: Confirmed, default: Confirmed, objective: Objective) -> str:
@@ -144,7 +189,7 @@ def _beside(best: Confirmed, default: Confirmed, objective: Objective) -> str:
         return f"{metric} the same"
     word = "better" if objective.sign * gap > 0 else "worse"
     by = f"{abs(gap):.3g}" if abs(gap) < 1000 else f"{abs(gap):,.0f}"
-    if math.isinf(half) or half == 0:
+    if math.isinf(half) or half <= _ROUNDED * abs(gap):
         return f"{metric} {word} by {by}"
     noise = "" if abs(gap) > half else ", within noise"
     return f"{metric} {word} by {by} ± {half:.2g}{noise}"
@@ -173,23 +218,32 @@ def confirm(
 ) -> list[Confirmed]:
     """Trains the best `confirm_top` configurations and the default on `confirm_seeds` seeds each.
 
+    Stops as soon as every configuration has been trained on a fresh seed and none differs from what
+    it came to before: then seeds change nothing.
+
     Args:
         chosen: number of the trial to take instead.
     Returns:
-        Confirmed configurations, the best mean first; of several objectives, and if one was
-        chosen, that one first.
+        Confirmed configurations: the best mean first; of several objectives the nearest to the
+        best of each; the chosen one, if there is one.
     Raises:
         HpoError: no trial is COMPLETE, or every confirming run failed.
     """
     spec, metric = study.spec, study.objectives[0].metric
     tried = candidates(study, ledger, chosen)
     seeds = fresh_seeds(spec.seed, spec.confirm_seeds)
-    known: dict[str, Metrics] = dict(ledger.attr(ATTRIBUTE) or {})
+    known: dict[str, Metrics] = dict(ledger.attr(CONFIRMED) or {})
     base = replace(job_of(study), purpose="confirm")
     todo = [(c, s) for s in seeds for c in tried if _key(c, s) not in known]
+
+    def by_configuration() -> list[tuple[int | None, list[Metrics]]]:
+        return [(c.number, [known[k] for s in seeds if (k := _key(c, s)) in known]) for c in tried]
+
+    if seedless := seeds_change_nothing(by_configuration(), ledger):
+        todo = []
     jobs = [replace(base, params={**base.params, **c.params}, seed=s) for c, s in todo]
     errors = []
-    for done, (index, result) in enumerate(train_all(jobs, resources), start=1):
+    for done, (index, result) in enumerate(train_all(jobs, _alone(study, resources)), start=1):
         candidate, seed = todo[index]
         # JSON, and so the dashboard's page, has no NaN.
         finite = {name: v for name, v in result.metrics.items() if math.isfinite(v)}
@@ -200,23 +254,24 @@ def confirm(
             errors.append(f"{candidate.title}, seed {seed}: {why}")
         else:
             known[_key(candidate, seed)] = finite
-            ledger.set_attr(ATTRIBUTE, known)
+            ledger.set_attr(CONFIRMED, known)
         on_done(done, len(jobs), value)
+        if seedless := seeds_change_nothing(by_configuration(), ledger):
+            break
     confirmed = []
     for candidate in tried:
         runs = {s: known[key] for s in seeds if (key := _key(candidate, s)) in known}
         if runs:
-            confirmed.append(replace(candidate, runs=runs))
+            confirmed.append(replace(candidate, runs=runs, seedless=seedless))
     if not any(c.number is not None for c in confirmed):
         raise HpoError(f"every confirming run failed: {errors[0]}")
-    if study.several or chosen is not None:
-        return confirmed
-    sign = study.objectives[0].sign
+    return confirmed if chosen is not None else ranked(study, ledger, confirmed)
 
-    def place(c: Confirmed) -> tuple[bool, bool, float]:
-        return not c.feasible, bool(c.breaks(study.constraints)), -sign * c.mean
 
-    return sorted(confirmed, key=place)
+def _alone(study: ResolvedStudy, resources: Resources) -> Resources:
+    """One after another, if a function takes its own time: nobody else knows when it does."""
+    takes_time = LATENCY in study.wanted and isinstance(study.model, FunctionModel)
+    return replace(resources, max_concurrent=1) if takes_time else resources
 
 
 def check_chosen(view: StudyView, number: int) -> None:
@@ -236,8 +291,8 @@ def check_chosen(view: StudyView, number: int) -> None:
 
 
 def candidates(study: ResolvedStudy, ledger: Ledger, number: int | None = None) -> list[Confirmed]:
-    """The best trials, or the front's nearest to the ideal point, and the default configuration,
-    without runs.
+    """The best trials, or those of the front that are nearest to the best of each objective, and
+    the default configuration; without runs.
 
     Args:
         number: of the trial to take instead of the best.
@@ -245,7 +300,7 @@ def candidates(study: ResolvedStudy, ledger: Ledger, number: int | None = None) 
         HpoError: no trial is COMPLETE.
     """
     metric, space = study.objectives[0].metric, study.space
-    chosen = ledger.top(1 if study.several else study.spec.confirm_top)
+    chosen = ledger.top(study.spec.confirm_top)
     if number is not None:
         chosen = [ledger.trial(number)]
     if not chosen:
@@ -256,6 +311,7 @@ def candidates(study: ResolvedStudy, ledger: Ledger, number: int | None = None) 
     tried = next((t for t in complete if space.key(t.params) == key), None)
     if tried is not None and tried.number not in [t.number for t in chosen]:
         chosen.append(tried)
+    reference = reference_of(study)
     found = [
         Confirmed(
             t.number,
@@ -265,11 +321,14 @@ def candidates(study: ResolvedStudy, ledger: Ledger, number: int | None = None) 
             metric,
             is_default=space.key(t.params) == key,
             feasible=is_feasible(t),
+            reference=reference,
         )
         for t in chosen
     ]
     if tried is None and not space.validate(default):  # a rule may forbid it
-        found.append(Confirmed(None, default, None, {}, metric, is_default=True))
+        found.append(
+            Confirmed(None, default, None, {}, metric, is_default=True, reference=reference)
+        )
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,20 +134,28 @@ def describe(
         seeds={"search": study.spec.seed, "retrain": study.spec.seed},
         study=study.to_json(),
         verdict=said,
-        choice=choice_of(study, ledger, chosen),
+        choice=choice_of(study, ledger, chosen, ranking),
         objectives=[asdict(one) for one in study.objectives],
         constraints=[str(one) for one in study.constraints],
     )
 
 
-def choice_of(study: ResolvedStudy, ledger: Ledger, chosen: int | None) -> str:
+def choice_of(
+    study: ResolvedStudy, ledger: Ledger, chosen: int | None, ranking: Sequence[Confirmed]
+) -> str:
     """How the configuration was chosen, where it is not by the best mean on fresh seeds."""
     if chosen is not None:
         return f"Trial {chosen}, as named by --trial."
     if not study.several:
         return ""
-    front = ledger.front()
+    front = {trial.number for trial in ledger.front()}
+    n_confirmed = sum(c.number in front for c in ranking)
+    ties = ", ".join(f"{name} {sd:.2g}" for name, sd in ledger.noise().items())
+    noise = (
+        f" Differences within noise count as none (standard deviations: {ties})." if ties else ""
+    )
     return (
-        f"Trial {front[0].number}: of the Pareto front's {len(front)} trials the one nearest to "
-        "having the best of each objective, in shares of the front's range."
+        f"{ranking[0].title.capitalize()}: of the Pareto front's {len(front)} trials {n_confirmed} "
+        "were trained on fresh seeds; by their means this one is nearest to having the best of "
+        f"each objective, in shares of the front's range.{' ' if noise else ''}{noise}"
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 from hpo.report import front_plots as plots
 from hpo.report import parameter_plots
 from hpo.report.front import MOST_OBJECTIVES, front_table, hypervolumes
 from hpo.report.page import Section
 from hpo.report.study import StudyReport, importance
+from hpo.storage.noise import noise_text
 
 
 def front_sections(report: StudyReport) -> list[Section | None]:
@@ -23,6 +26,12 @@ def _front(report: StudyReport) -> Section:
         "On the front are the trials that no other one is as good as in every objective and better "
         "in one. The star is nearest to having the best of each, in shares of the front's range."
     ]
+    if noise := report.view.noise():
+        lines.append(noise_text(noise))
+    if report.artifact is not None and report.artifact.choice:
+        lines.append(f"Retrained: {report.artifact.choice}")
+    name = shlex.quote(report.view.name)
+    lines.append(f"Another point of the front: hpo retrain {name} --trial N")
     if len(objectives) > 2:
         lines.append(f"Of {len(objectives)} objectives the figure shows two: {names}.")
     n_broken = len(report.complete) - len(report.eligible)

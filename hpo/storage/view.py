@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from hpo.errors import SpecError
-from hpo.pareto import distances, front_of
+from hpo.pareto import front_of, nearest_first
 from hpo.storage.aggregates import attribute_of_failed, by_state, by_value, n_paused
 from hpo.storage.attempts import REASON
 from hpo.storage.lease import Driver, current_drivers
 from hpo.storage.measured import is_feasible
 from hpo.storage.meta import StudyMeta, meta_of
+from hpo.storage.noise import CONFIRMED, noise_of
 from hpo.storage.retry import Patience
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class StudyView:
 
     def front(self) -> list[FrozenTrial]:
         """The Pareto front: COMPLETE trials of distinct configurations that no other one is as
-        good as in every objective and better in one, the nearest to the ideal point first."""
+        good as in every objective and better in one, the nearest to the ideal point first, where
+        differences that are within an objective's noise do not count."""
         trials = self._feasible()
         if not trials:
             return []
@@ -123,8 +125,15 @@ class StudyView:
             trial for trial, is_on in zip(trials, front_of(values, signs), strict=True) if is_on
         ]
         found = self._distinct(found)
-        far = distances(np.array([trial.values for trial in found]), signs)
-        return [found[i] for i in np.argsort(far, kind="stable")]
+        noise = noise_of(self.meta, trials, self.attr(CONFIRMED))
+        order = nearest_first(np.array([trial.values for trial in found]), signs, noise)
+        return [found[i] for i in order]
+
+    def noise(self) -> dict[str, float]:
+        """Standard deviation of one measurement of each objective, as far as it is known."""
+        found = noise_of(self.meta, self._feasible(), self.attr(CONFIRMED))
+        names = (one.metric for one in self.meta.objectives)
+        return {name: float(sd) for name, sd in zip(names, found, strict=True) if sd > 0}
 
     def _feasible(self) -> list[FrozenTrial]:
         """COMPLETE trials that keep the constraints, by number."""

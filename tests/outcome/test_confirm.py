@@ -40,8 +40,8 @@ def test_only_seeds_that_both_have_are_compared() -> None:
 def test_noise_and_gains_are_told_apart_in_both_directions() -> None:
     close = [entry([0.80, 0.79, 0.82]), entry([0.79, 0.80, 0.80], default=True)]
     assert verdict(close, 1).startswith("Within noise of the default: ahead by 0.00667 ±")
-    clear = [entry([0.90, 0.91, 0.92]), entry([0.80, 0.81, 0.82], default=True)]
-    assert verdict(clear, 1).startswith("Better than the default by 0.1 ±")
+    clear = [entry([0.90, 0.91, 0.92]), entry([0.80, 0.81, 0.815], default=True)]
+    assert verdict(clear, 1).startswith("Better than the default by 0.102 ±")
     losses = [entry([0.20, 0.21, 0.23]), entry([0.80, 0.81, 0.82], default=True)]
     assert verdict(losses, -1).startswith("Better than the default by 0.597 ±")
     assert "on one seed" in verdict([entry([0.9]), entry([0.8], default=True)], 1)

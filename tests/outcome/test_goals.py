@@ -49,13 +49,14 @@ def entry(rows: list[tuple[float, float]], *, default: bool = False, number: int
     return Confirmed(number, {}, 0.5, runs, "accuracy", is_default=default)
 
 
-def test_of_a_front_the_knee_is_confirmed_beside_the_default(tmp_path: Any) -> None:
+def test_the_fronts_nearest_to_the_best_are_confirmed_beside_the_default(tmp_path: Any) -> None:
     study = resolved(tmp_path, **TWO)
     ledger = told(tmp_path, study)
     assert [t.number for t in ledger.front()] == [1, 2, 0, 4]
     found = candidates(study, ledger)
     assert [(c.number, c.searched, c.is_default) for c in found] == [
         (1, 0.9, False),
+        (2, 1.0, False),
         (None, None, True),
     ]
     assert [c.number for c in candidates(study, ledger, 2)] == [2, None]
@@ -81,7 +82,7 @@ def test_each_objective_is_compared_with_the_defaults(tmp_path: Any) -> None:
     default = entry([(0.95, 9000.0), (0.95, 9000.0), (0.95, 9000.0)], default=True, number=0)
     said = "accuracy worse by 0.04 ± 0.025; cost better by 8,000."
     assert verdict_of(study, [best, default]) == f"Beside the default, on 3 fresh seeds: {said}"
-    assert verdict_of(study, [default]) == "The chosen configuration is the default one."
+    assert verdict_of(study, [default]) == "The chosen configuration is the default configuration."
 
 
 def test_broken_constraints_on_fresh_seeds_are_said_so(tmp_path: Any) -> None:
@@ -107,7 +108,7 @@ def test_the_saved_facts_and_the_card_hold_every_objective(tmp_path: Any) -> Non
     text = card(facts)
     assert "Searched by: maximize accuracy, minimize cost, cost<=10." in text
     assert "| cost, the same seeds | 3 ± 1.4 |" in text and "| test: cost | 2.5 |" in text
-    assert "of the Pareto front's 3 trials the one nearest" in explain(facts)
+    assert "of the Pareto front's 3 trials 2 were trained" in explain(facts)
 
 
 def test_several_objectives_choose_sampler_pruner_and_name(tmp_path: Any) -> None:
