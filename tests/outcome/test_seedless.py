@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -84,7 +83,9 @@ def test_a_function_without_a_seed_is_not_better_by_plus_minus_nothing(
 
 
 def test_a_seed_that_matters_is_still_confirmed_on_all(tmp_path: Path, trained: list[Job]) -> None:
-    study, ledger = studied(tmp_path, noise="random.gauss(0, trial.params['x'] / 20)", default=", default=0.2")
+    study, ledger = studied(
+        tmp_path, noise="random.gauss(0, trial.params['x'] / 20)", default=", default=0.2"
+    )
     said = verdict_of(study, confirmed(study, ledger))
     assert len(trained) == 4 * study.spec.confirm_seeds
     assert "±" in said and "the default" in said and "changes nothing" not in said
