@@ -6,6 +6,7 @@ sources of the user's own code for nodes that do not see the user's disk.
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import importlib
@@ -87,6 +88,38 @@ class ModelRef:
         if self.name in MODELS:
             return self.name
         return f"{self.module.rsplit('.', 1)[-1]}-{self.attribute}"
+
+    @property
+    def code(self) -> str:
+        """Digest of the model's file and of the files beside it that it imports; '' if installed.
+
+        Two people's checkouts of one file have it in common.
+        """
+        if not self.sources:
+            return ""
+        wanted, used = [self.module.replace(".", "/")], dict[str, str]()
+        while wanted:
+            stem = wanted.pop()
+            for name in (f"{stem}.py", f"{stem}/__init__.py"):
+                if name in self.sources and name not in used:
+                    used[name] = self.sources[name]
+                    wanted += [m.replace(".", "/") for m in imported_modules(used[name])]
+        return hashlib.sha256(repr(sorted(used.items())).encode()).hexdigest()[:16]
+
+
+def imported_modules(source: str) -> set[str]:
+    """Full names of the modules that a source file imports, itself or in its functions."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return set()
+    modules: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+    return modules
 
 
 def find_model(name: str) -> ModelRef:

@@ -1,4 +1,4 @@
-"""Databases for all tests: SQLite files, and a real PostgreSQL server."""
+"""Databases for all tests: SQLite files, real PostgreSQL and MariaDB servers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.artifacts import SHELF
+from tests.mysql import MISSING, MySQLServer
 from tests.postgres import PostgresServer
 
 # Several tests run side by side: a thread each, in what they start too.
@@ -43,9 +44,31 @@ def postgres_url(postgres_server: PostgresServer) -> str:
     return postgres_server.create(f"test_{next(_numbers)}")
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[MySQLServer]:
+    """A MariaDB server that ends with the session."""
+    if MISSING is not None:
+        pytest.skip(MISSING)
+    server = MySQLServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def mysql_url(mysql_server: MySQLServer) -> str:
+    """The URL of a new and empty database."""
+    return mysql_server.create(f"test_{next(_numbers)}")
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.postgres),
+        pytest.param("mysql", marks=pytest.mark.mysql),
+    ]
+)
 def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'trials.db'}"
-    return str(request.getfixturevalue("postgres_url"))
+    return str(request.getfixturevalue(f"{request.param}_url"))

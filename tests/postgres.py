@@ -31,7 +31,7 @@ class PostgresServer:
         self.bin = self._binaries()
         # PostgreSQL refuses to run as root.
         self.user = "nobody" if os.geteuid() == 0 else None
-        self.port = _free_port()
+        self.port = free_port()
         self.data = self.folder / "data"
         self.data.mkdir(mode=0o700)
         secret = self.folder / "password"
@@ -108,7 +108,8 @@ class PostgresServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -78,8 +78,17 @@ def _command(app: Any) -> int:
             error.show()  # type: ignore[attr-defined]
             return 2
         if not hasattr(error, "format_message"):
-            raise
+            raise _of_a_database(error) or error from error
         from hpo.cli.refusals import line_of
 
         raise SpecError(line_of(error, sys.argv[1:])) from None
     return code if isinstance(code, int) else 0
+
+
+def _of_a_database(error: Exception) -> HpoError | None:
+    """The line for an error of the database that no command has dealt with; None: it is another."""
+    if isinstance(error, HpoError) or "sqlalchemy" not in sys.modules:
+        return None
+    from hpo.storage.outage import database_error
+
+    return database_error(error)

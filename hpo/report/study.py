@@ -16,7 +16,7 @@ from hpo.outcome.artifact import Artifact, read
 from hpo.parameter import Choice, Float, Int, Parameter, n_values
 from hpo.parameter_forms import range_text
 from hpo.report.frame import saved_by_pruning, time_shares, trials_frame
-from hpo.storage.request import SPEC
+from hpo.storage.meta import SPEC
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

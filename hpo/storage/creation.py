@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from hpo.errors import SpecError
 from hpo.storage.lock import engine_of, exclusive
@@ -12,6 +13,7 @@ from hpo.storage.retry import Patience
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from sqlalchemy import Engine
 
 
 def ensure_study(
@@ -22,13 +24,18 @@ def ensure_study(
     Returns:
         Its id in the storage.
     Raises:
-        SpecError: a study of that name is empty and was made by something else, the other way.
+        SpecError: a study of that name is empty and was made by something else, the other way;
+            or the database does not tell the name from another study's.
+        StorageError: the database cannot hold the study; nothing was created.
     """
     import optuna
 
     patience = patience or Patience()
     directions = [one.direction for one in meta.objectives]
-    with exclusive(engine_of(storage), "new studies"):
+    engine = engine_of(storage)
+    with exclusive(engine, "new studies"):
+        if name not in patience(lambda: optuna.get_all_study_names(storage)):
+            patience(lambda: _rehearse(engine, name, meta))
         study = patience(
             lambda: optuna.create_study(
                 storage=storage, study_name=name, directions=directions, load_if_exists=True
@@ -46,3 +53,58 @@ def ensure_study(
                 patience(lambda: study.set_metric_names([one.metric for one in meta.objectives]))
             patience(lambda: study.set_user_attr(META, meta.to_json()))
     return study._study_id
+
+
+def _rehearse(engine: Engine, name: str, meta: StudyMeta) -> None:
+    """Writes the study with one trial and takes all of it back.
+
+    So a database that cannot hold its names and texts, takes two of them for the same, or grants
+    too little says so before the study exists.
+    """
+    from optuna.storages._rdb import models
+    from optuna.trial import FrozenTrial, TrialState
+    from sqlalchemy import delete, update
+
+    from hpo.storage.lease import drivers_table
+    from hpo.storage.whole import WholeStudy, write_rows
+
+    distributions = meta.space.distributions()
+    params: dict[str, Any] = {
+        name: d.choices[0] if hasattr(d, "choices") else d.low for name, d in distributions.items()
+    }
+    now = datetime.now()
+    values = [0.0] * len(meta.objectives)
+    attrs = {one: 0.0 for one in meta.measured}
+    trial = FrozenTrial(
+        number=0,
+        state=TrialState.COMPLETE,
+        value=None,
+        values=values,
+        datetime_start=now,
+        datetime_complete=now,
+        params=params,
+        distributions=distributions,
+        user_attrs={"metrics": attrs},
+        system_attrs={"rehearsal": True},
+        intermediate_values={1: 0.0},
+        trial_id=0,
+    )
+    directions = tuple(_direction(one.direction) for one in meta.objectives)
+    study = WholeStudy(name, directions, {META: meta.to_json()}, {"rehearsal": True}, (trial,))
+    drivers = drivers_table()
+    drivers.create(engine, checkfirst=True)
+    trials: Any = models.TrialModel.__table__
+    steps: Any = models.TrialIntermediateValueModel.__table__
+    with engine.connect() as connection, connection.begin() as transaction:
+        study_id = write_rows(connection, study)
+        mine = trials.c.study_id == study_id
+        connection.execute(update(trials).where(mine).values(state=TrialState.FAIL))
+        connection.execute(delete(steps).where(steps.c.trial_id < 0))
+        connection.execute(delete(drivers).where(drivers.c.study_id == study_id))
+        transaction.rollback()
+
+
+def _direction(word: str) -> Any:
+    from optuna.study import StudyDirection
+
+    return StudyDirection[word.upper()]

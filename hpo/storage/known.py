@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from hpo.storage.meta import StudyMeta
@@ -65,8 +66,10 @@ def training_of(meta: StudyMeta) -> dict[str, Any]:
     """What a trial's value depends on beside its configuration."""
     chosen = ("sampler", "fixed")
     settings = {key: value for key, value in meta.settings.items() if key not in chosen}
-    keys = ("model", "metric", "direction", "data", "epochs", "seed")
-    return {**{key: getattr(meta, key) for key in keys}, "settings": settings}
+    keys = ("metric", "direction", "data", "epochs", "seed")
+    # The same code in another checkout is the same model; changed code under one path is not.
+    model = (PurePath(meta.model).name, meta.code) if meta.code else meta.model
+    return {**{key: getattr(meta, key) for key in keys}, "model": model, "settings": settings}
 
 
 def configuration(meta: StudyMeta, params: Mapping[str, Any]) -> str:

@@ -371,7 +371,7 @@ class Ledger(StudyView):
         """Ends a trial as FAIL with a one-line reason."""
         why: dict[str, Any] = {REASON: " ".join(reason.split())[:500], KIND: kind}
         if traceback:
-            why["traceback"] = traceback[-8000:]
+            why["traceback"] = traceback[-5000:]  # 64 KB at most as JSON, whatever it holds
         return self._end(number, "FAIL", None, {**why, **(attrs or {})})
 
     def _end(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from hpo.errors import SpecError
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 META = "hpo"
 """Study attribute that holds the StudyMeta."""
+SPEC = "hpo:spec"
+"""Study attribute: the StudySpec of the last run without its name, so that `resume` needs only
+the name that the study has now."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class StudyMeta:
         more: further objectives.
         constraints: what a trial has to keep to count.
         own: the model's own objective, if it is none of the study's.
+        code: digest of a user's own model file and what it imports; '' for installed models.
     """
 
     model: str
@@ -44,6 +49,14 @@ class StudyMeta:
     more: tuple[Objective, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     own: Objective | None = None
+    code: str = ""
+
+    def has_model_of(self, other: StudyMeta) -> bool:
+        """Whether both search the same model: by name, or a file of equal content elsewhere."""
+        if self.model == other.model:
+            return True
+        same_name = PurePath(self.model).name == PurePath(other.model).name
+        return bool(self.code) and self.code == other.code and same_name
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -82,7 +95,8 @@ class StudyMeta:
         """As plain data."""
         plain = {**asdict(replace(self, space=Space())), "space": self.space.to_json()}
         # As it always was, where there is one objective and nothing to keep to.
-        return {k: v for k, v in plain.items() if v or k not in ("more", "constraints", "own")}
+        optional = ("more", "constraints", "own", "code")
+        return {key: value for key, value in plain.items() if value or key not in optional}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StudyMeta:
@@ -101,7 +115,7 @@ class StudyMeta:
         lines = [
             f"{what} was {before!r}, is {after!r}"
             for what, before, after in (
-                ("model", old.model, self.model),
+                ("model", old.model, old.model if self.has_model_of(old) else self.model),
                 *_goals(old, self),
                 ("data", old.data, self.data),
                 ("epochs", old.epochs, self.epochs),

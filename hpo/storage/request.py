@@ -8,12 +8,11 @@ from typing import Any
 from hpo.errors import SpecError
 from hpo.space import Choice, Space
 from hpo.storage.ledger import Ledger
+from hpo.storage.meta import SPEC
 from hpo.storage.view import StudyView
 from hpo.storage.warm_start import started_from
 from hpo.study import ResolvedStudy, StudySpec, resolve, spec_from
 
-SPEC = "hpo:spec"
-"""Study attribute: the StudySpec of the last run, so that `resume` needs only the name."""
 TARGET = "hpo:target"
 """Study attribute: trials (COMPLETE + PRUNED) the last run was to reach; None: open."""
 
@@ -22,7 +21,7 @@ def remember(study: ResolvedStudy, ledger: Ledger, n_left: int | None) -> None:
     """Stores what this run was asked to do."""
     counts = ledger.counts()
     ended = counts.get("COMPLETE", 0) + counts.get("PRUNED", 0)
-    update: dict[str, Any] = {"model": study.ref.name, "name": study.name}
+    update: dict[str, Any] = {"model": study.ref.name, "name": None}
     update |= {"join": False, "retry_failed": False}
     # The studies by name: those that `all` named will be others tomorrow.
     update["warm_start"] = tuple(entry["study"] for entry in started_from(ledger.study.user_attrs))
@@ -32,7 +31,7 @@ def remember(study: ResolvedStudy, ledger: Ledger, n_left: int | None) -> None:
 
 
 def stored_spec(view: StudyView) -> StudySpec:
-    """The settings of the study's last run.
+    """The settings of the study's last run, under the name that the study has now.
 
     Raises:
         SpecError: it was not made by `hpo run`.
@@ -40,7 +39,7 @@ def stored_spec(view: StudyView) -> StudySpec:
     stored = view.attr(SPEC)
     if not stored:
         raise SpecError(f"study: {view.name!r} was not made by `hpo run`: it holds no settings")
-    return spec_from(stored, {})
+    return spec_from({**stored, "name": view.name}, {})
 
 
 def going_on(

@@ -13,13 +13,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from hpo.errors import StorageError
+from hpo.storage.outage import may_pass, reason_of, refusal
 
 WAIT_S = float(os.environ.get("HPO_DB_WAIT_S", "600"))
 """How long one call waits in all."""
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 5.0
 _SAY_AGAIN_S = 30
-_LASTING = ("no such table", "no such column", "malformed", "not a database")
-"""What waiting does not mend."""
+_NO_RECORD = "Record does not exist."
+"""What Optuna's storage says of a row that is not there."""
 _log = logging.getLogger("hpo.storage")
 T = TypeVar("T")
 
@@ -48,36 +49,37 @@ class Patience:
             StorageError: the database stays away, or waiting would not mend it.
         """
         from optuna.exceptions import StorageInternalError
-        from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+        from sqlalchemy.exc import DBAPIError
+        from sqlalchemy.exc import TimeoutError as NoConnection
 
         start = said = time.monotonic()
         delay = FIRST_DELAY_S
         while True:
             try:
                 result = call()
-            except (IntegrityError, ProgrammingError):
-                raise
-            except (DBAPIError, StorageInternalError) as error:
+            except (DBAPIError, StorageInternalError, NoConnection) as error:
                 now = time.monotonic()
-                reason = _cause(error)
-                lasting = any(words in reason for words in _LASTING)
-                if lasting or now - start >= self.wait_s or now >= self._until:
+                if not may_pass(error):
+                    raise refusal(error) from error
+                reason = reason_of(error)
+                if now - start >= self.wait_s or now >= self._until:
                     raise StorageError(
-                        f"storage: lost during the study: {reason}: everything acknowledged is "
-                        "in it; see to the database, then `hpo resume`"
+                        f"storage: no answer for {now - start:.0f} s: {reason}: every acknowledged "
+                        "result is stored; repair the database, then run `hpo resume`"
                     ) from error
                 if now - said > _SAY_AGAIN_S or said == start < now - 1:
                     _log.warning("database: %s: waiting (%.0f s so far)", reason, now - start)
                     said = now
                 time.sleep(delay)
                 delay = min(2 * delay, LONGEST_DELAY_S)
+            except KeyError as error:
+                if error.args != (_NO_RECORD,):
+                    raise
+                raise StorageError(
+                    "storage: the study or one of its trials is gone: somebody deleted or renamed "
+                    "it; see `hpo studies`"
+                ) from error
             else:
                 if said > start:
                     _log.warning("database: back after %.0f s", time.monotonic() - start)
                 return result
-
-
-def _cause(error: BaseException) -> str:
-    """The driver's own words in one line: SQLAlchemy adds the statement and its values."""
-    known = error.__cause__ or error
-    return " ".join(str(getattr(known, "orig", None) or known).split())[:300]

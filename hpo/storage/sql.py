@@ -7,15 +7,19 @@ in a message.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from hpo.errors import SpecError, StorageError
 from hpo.storage.lock import exclusive
+from hpo.storage.outage import is_full, reason_of, remedy_of
+from hpo.storage.retry import WAIT_S
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
@@ -33,6 +37,12 @@ _EXTRAS = {"postgresql+psycopg": "postgres", "mysql+pymysql": "mysql"}
 _TABLE = "studies"
 _BUSY_S = 60
 _CONNECT_S = 5
+_FULL_S = min(60.0, WAIT_S)
+"""How long a server that has too many connections is waited for, at each new one."""
+_COLLATIONS = ("utf8mb4_0900_bin", "utf8mb4_nopad_bin", "utf8mb4_bin")
+"""MySQL's and MariaDB's that tell names apart by case, accent and (the first two) final spaces."""
+
+_log = logging.getLogger("hpo.storage")
 
 
 def resolve_url(explicit: str | None, env: Mapping[str, str] | None = None) -> str:
@@ -124,6 +134,7 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
     import sqlite3
 
     import optuna
+    from optuna.exceptions import StorageInternalError
     from optuna.storages._cached_storage import _CachedStorage
     from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
@@ -135,10 +146,12 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
     if dialect == "sqlite":
         _check_file(Path(url.removeprefix("sqlite:///")), create)
     try:
-        options = _engine_options(dialect)
-        with _schema_lock(url, options, create) as found:
+        options = _engine_options(url)
+        with _schema_lock(url, create) as found:
             if not (found or create):
                 raise StorageError(f"storage: no studies yet in {shown}: run `hpo run` first")
+            if not found and dialect.startswith("mysql"):
+                _create_mysql_tables(url, options)
             storage = BulkStorage(_for_optuna(url), engine_kwargs=options)
     except (ImportError, NoSuchModuleError):
         extra = _EXTRAS.get(dialect, "postgres")
@@ -150,8 +163,9 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
             f"storage: {shown}: {_reason(error, url)}: use the version of Optuna that wrote it, or "
             "`optuna storage upgrade`"
         ) from None
-    except (SQLAlchemyError, sqlite3.Error, OSError, ValueError) as error:
-        raise StorageError(f"storage: {shown} cannot be opened: {_reason(error, url)}") from None
+    except (SQLAlchemyError, StorageInternalError, sqlite3.Error, OSError, ValueError) as error:
+        reason = _reason(error, url) + remedy_of(error)
+        raise StorageError(f"storage: {shown} cannot be opened: {reason}") from None
     if dialect == "sqlite":
         _commit_to_disk(storage)
     return _CachedStorage(storage)
@@ -171,9 +185,9 @@ def upgrade(url: str) -> tuple[str, str]:
     dialect = url.partition("://")[0]
     if dialect == "sqlite":
         _check_file(Path(url.removeprefix("sqlite:///")), create=False)
-    options = _engine_options(dialect)
+    options = _engine_options(url)
     try:
-        with _schema_lock(url, options, create=False) as found:
+        with _schema_lock(url, create=False) as found:
             if not found:
                 raise StorageError(f"storage: no studies yet in {redact(url)}: nothing to upgrade")
             storage = RDBStorage(
@@ -211,15 +225,14 @@ def _for_optuna(url: str) -> str:
 
 def _reason(error: Exception, url: str) -> str:
     """One line of the database's own words, without the password."""
-    cause = getattr(error, "orig", None) or error
-    if isinstance(cause, ValueError):  # from parsing the URL: it may quote any part
+    if isinstance(error, ValueError):  # from parsing the URL: it may quote any part
         return "its URL is not understood"
-    text = " ".join(str(cause).split())
+    text = reason_of(error)
     password = re.search(r"://[^:]*:(.*)@", url)
     for secret in {password.group(1), unquote(password.group(1))} if password else ():
         if secret:
             text = text.replace(secret, "***")
-    return text[:300].rstrip(".")
+    return text.rstrip(".")
 
 
 def _check_file(path: Path, create: bool) -> None:
@@ -239,19 +252,75 @@ def _check_file(path: Path, create: bool) -> None:
     # No look inside: closing the file would drop the locks that this process has on it.
 
 
-def _engine_options(dialect: str) -> dict[str, Any]:
-    if dialect == "sqlite":
+def _engine_options(url: str, answer_s: int = _BUSY_S) -> dict[str, Any]:
+    if url.startswith("sqlite"):
         return {"connect_args": {"timeout": _BUSY_S}}
     arguments: dict[str, Any] = {"connect_timeout": _CONNECT_S}
-    if dialect.startswith("postgresql"):  # a database in SQL_ASCII would answer in bytes
+    if url.startswith("postgresql"):  # a database in SQL_ASCII would answer in bytes
         arguments["client_encoding"] = "utf8"
-    if dialect.startswith("mysql"):  # PyMySQL waits for a greeting without end
-        arguments |= {"read_timeout": _BUSY_S, "write_timeout": _BUSY_S}
-    return {"pool_pre_ping": True, "connect_args": arguments}
+    if url.startswith("mysql"):  # PyMySQL waits for a greeting without end, and reads no variable
+        arguments |= {"read_timeout": answer_s, "write_timeout": answer_s}
+        if password := os.environ.get("MYSQL_PWD"):
+            arguments["password"] = password
+    # A driver of a study uses one connection, and its lease and its locks a second one.
+    return {"pool_pre_ping": True, "pool_size": 2, "creator": _connector(url, arguments)}
+
+
+def _connector(url: str, arguments: dict[str, Any]) -> Callable[[], Any]:
+    """Opens connections; waits for one while the server says that it has too many."""
+    from sqlalchemy.engine import make_url
+
+    address = make_url(url)
+    dialect_class: Any = address.get_dialect()
+    dialect = dialect_class(dbapi=dialect_class.import_dbapi())
+    positional, named = dialect.create_connect_args(address)
+    named = {**arguments, **named}  # what the URL says comes first
+
+    def connect() -> Any:
+        start = time.monotonic()
+        said = False
+        while True:
+            try:
+                return dialect.connect(*positional, **named)
+            except dialect.dbapi.Error as error:
+                if not is_full(error) or time.monotonic() - start > _FULL_S:
+                    raise
+                if not said:
+                    _log.warning("database: %s: waiting", reason_of(error))
+                said = True
+                time.sleep(0.5)
+
+    return connect
+
+
+def _create_mysql_tables(url: str, options: dict[str, Any]) -> None:
+    """Creates Optuna's tables so that names differ by case and accent, and long texts fit.
+
+    By default both servers compare names without either, and TEXT holds 64 KB.
+    """
+    from optuna.storages._rdb import models
+    from sqlalchemy import MetaData, Text, create_engine, text
+    from sqlalchemy.dialects.mysql import MEDIUMTEXT
+
+    engine = create_engine(url, **options)
+    tables = MetaData()
+    try:
+        with engine.connect() as connection:
+            there = {row[0] for row in connection.execute(text("show collation"))}
+        collation = next(name for name in _COLLATIONS if name in there)
+        for table in models.BaseModel.metadata.sorted_tables:
+            copy = table.to_metadata(tables)
+            copy.kwargs.update(mysql_charset="utf8mb4", mysql_collate=collation)
+            for column in copy.columns:
+                if isinstance(column.type, Text):
+                    column.type = MEDIUMTEXT()
+        tables.create_all(engine)
+    finally:
+        engine.dispose()
 
 
 @contextlib.contextmanager
-def _schema_lock(url: str, options: dict[str, Any], create: bool) -> Iterator[bool]:
+def _schema_lock(url: str, create: bool) -> Iterator[bool]:
     """Held while the schema may be created: several processes may open an empty database.
 
     Yields:
@@ -259,10 +328,7 @@ def _schema_lock(url: str, options: dict[str, Any], create: bool) -> Iterator[bo
     """
     from sqlalchemy import create_engine, inspect, text
 
-    if url.startswith("mysql"):
-        timeouts = {**options["connect_args"], "read_timeout": _CONNECT_S}
-        options = {**options, "connect_args": timeouts}
-    engine = create_engine(_for_sqlalchemy(url), **options)
+    engine = create_engine(_for_sqlalchemy(url), **_engine_options(url, answer_s=_CONNECT_S))
     try:
         with exclusive(engine, "schema"):
             with engine.connect() as connection:

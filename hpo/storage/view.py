@@ -58,13 +58,14 @@ class StudyView:
         """
         import optuna
 
-        names = optuna.get_all_study_names(storage)
+        patience = Patience(_LOOK_S)
+        names = patience(lambda: optuna.get_all_study_names(storage))
         if name not in names:
             near = get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "see `hpo studies`"
             raise SpecError(f"study: no {name!r} in this storage: {hint}")
-        study = optuna.load_study(study_name=name, storage=storage)
-        return cls(study, storage, meta_of(study), patience=Patience(_LOOK_S))
+        study = patience(lambda: optuna.load_study(study_name=name, storage=storage))
+        return cls(study, storage, meta_of(study), patience=patience)
 
     def trial(self, number: int) -> FrozenTrial:
         """One trial."""

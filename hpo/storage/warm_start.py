@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import SpecError
@@ -70,8 +71,10 @@ def warm_start(storage: BaseStorage, name: str, meta: StudyMeta, asked: Sequence
         latest = sorted(there.values(), key=lambda study: study._study_id, reverse=True)
         for study in latest:
             stored = study.user_attrs.get(META)
-            alike = isinstance(stored, dict) and stored.get("model") == meta.model
-            if alike and study.study_name not in (name, *named):
+            named_alike = isinstance(stored, dict) and (
+                PurePath(str(stored.get("model"))).name == PurePath(meta.model).name
+            )
+            if named_alike and study.study_name not in (name, *named):
                 source = _source(storage, study.study_name, name, meta)
                 if isinstance(source, Source):
                     found[study.study_name] = source
@@ -112,7 +115,7 @@ def _source(storage: BaseStorage, one: str, name: str, meta: StudyMeta) -> Sourc
     differs = [
         f"warm_start: {one!r} has {what} {theirs!r}, this study {ours!r}: name one that is alike"
         for what, theirs, ours in (
-            ("model", old.model, meta.model),
+            ("model", old.model, old.model if meta.has_model_of(old) else meta.model),
             ("metric", old.metric, meta.metric),
             ("direction", old.direction, meta.direction),
         )

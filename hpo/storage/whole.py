@@ -15,13 +15,13 @@ from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, insert, select
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from hpo.errors import SpecError, StorageError
+from hpo.errors import SpecError
 from hpo.storage.attempts import KIND, PAUSED, REASON
 from hpo.storage.lock import engine_of, exclusive
-from hpo.storage.meta import META
-from hpo.storage.request import SPEC
+from hpo.storage.meta import META, SPEC
+from hpo.storage.outage import refusal
 from hpo.storage.rows import attribute_rows, insert_rows, utc
 
 if TYPE_CHECKING:
@@ -46,11 +46,8 @@ class WholeStudy:
     trials: tuple[FrozenTrial, ...]
 
     def named(self, name: str) -> WholeStudy:
-        """The same study under another name, also in what it was last asked to do."""
-        attrs = dict(self.user_attrs)
-        if isinstance(attrs.get(SPEC), Mapping):
-            attrs[SPEC] = {**attrs[SPEC], "name": name}
-        return replace(self, name=name, user_attrs=attrs)
+        """The same study under another name."""
+        return replace(self, name=name)
 
     def pointing_to(self, *, model: str | None = None, data: str | None = None) -> WholeStudy:
         """The same study with its model or data, by their resolved names, in another place."""
@@ -120,24 +117,34 @@ def write_study(storage: BaseStorage, study: WholeStudy) -> None:
         StorageError: the database refuses it.
     """
     engine = engine_of(storage)
-    refusal = SpecError(
-        f"name: study {study.name!r} is in this storage already: give --name another"
-    )
     try:
         with exclusive(engine, "new studies"), engine.begin() as connection:
-            table: Any = models.StudyModel.__table__
-            same = select(table.c.study_id).where(table.c.study_name == study.name)
-            if connection.execute(same).first() is not None:
-                raise refusal
-            row = connection.execute(insert(table).values(study_name=study.name))
-            key = row.inserted_primary_key
-            assert key is not None
-            _write_parts(connection, int(key[0]), study)
-    except IntegrityError:  # plain Optuna made it in this moment
-        raise refusal from None
+            write_rows(connection, study)
     except SQLAlchemyError as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
-        raise StorageError(f"storage: cannot write study {study.name!r}: {reason}") from None
+        raise refusal(error) from None
+
+
+def write_rows(connection: Connection, study: WholeStudy) -> int:
+    """Writes a study with all its trials, in the connection's transaction.
+
+    Returns:
+        The study's id.
+    Raises:
+        SpecError: there is one of that name, or of a name that the database takes for the same.
+    """
+    table: Any = models.StudyModel.__table__
+    same = select(table.c.study_name).where(table.c.study_name == study.name)
+    there = connection.execute(same).scalar()
+    if there is not None:
+        twin = "" if there == study.name else f", which this database takes for {there!r},"
+        raise SpecError(
+            f"name: study {study.name!r}{twin} is in this storage already: give --name another"
+        )
+    key = connection.execute(insert(table).values(study_name=study.name)).inserted_primary_key
+    assert key is not None
+    study_id = int(key[0])
+    _write_parts(connection, study_id, study)
+    return study_id
 
 
 def _write_parts(connection: Connection, study_id: int, study: WholeStudy) -> None:

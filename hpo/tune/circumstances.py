@@ -6,7 +6,6 @@ alike share it.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hpo.registry import ModelRef
+from hpo.registry import ModelRef, imported_modules
 from hpo.storage.view import StudyView
 from hpo.study import ResolvedStudy
 
@@ -106,17 +105,9 @@ def _packages(ref: ModelRef) -> dict[str, str]:
 
 def _imported(ref: ModelRef) -> set[str]:
     """Packages that the user's own files import."""
-    modules: set[str] = set()
-    for text in ref.sources.values():
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError):
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                modules |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                modules.add(node.module.partition(".")[0])
+    modules = {
+        name.partition(".")[0] for text in ref.sources.values() for name in imported_modules(text)
+    }
     modules -= sys.stdlib_module_names
     if not modules:
         return set()

@@ -107,6 +107,7 @@ def meta_for(study: ResolvedStudy) -> StudyMeta:
         more=study.objectives[1:],
         constraints=study.constraints,
         own=None if study.guide in study.objectives else study.guide,
+        code=study.ref.code,
     )
 
 

@@ -17,6 +17,8 @@ from optuna_dashboard import save_note
 from hpo import Float, Space, SpecError
 from hpo.search import make_pruner, make_sampler
 from hpo.storage.ledger import Ledger, StudyMeta
+from hpo.storage.meta import SPEC
+from hpo.storage.request import stored_spec
 from hpo.storage.sql import open_storage
 from hpo.storage.studies import list_studies
 from hpo.web.artifacts import attach
@@ -106,6 +108,19 @@ def test_it_shows_the_study_its_note_and_its_artifact(served: int) -> None:
     assert headers["Content-Disposition"] == "attachment"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Content-Security-Policy"] == "sandbox"
+
+
+def test_a_study_renamed_in_the_dashboard_goes_on_under_its_new_name(
+    study: Ledger, storage_url: str, tmp_path: Path
+) -> None:
+    study.set_attr(SPEC, {"model": "cnn", "name": "<script>"})  # as earlier versions stored it
+    path = f"/api/studies/{study.study._study_id}/rename"
+    body = json.dumps({"study_name": "new name"}).encode()
+    with serving(storage_url, tmp_path, allow_edits=True) as port:
+        assert ask(port, path, "POST", body, Content_Type="application/json")[0] == 201
+    storage = open_storage(storage_url, create=False)
+    assert [one.name for one in list_studies(storage)] == ["new name"]
+    assert stored_spec(Ledger.open(storage, "new name")).name == "new name"
 
 
 def test_a_link_in_the_artifacts_is_not_followed(served: int, tmp_path: Path) -> None:
