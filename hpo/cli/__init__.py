@@ -78,7 +78,9 @@ def _command(app: Any) -> int:
             error.show()  # type: ignore[attr-defined]
             return 2
         if not hasattr(error, "format_message"):
-            raise _of_a_database(error) or error from error
+            if (problem := _of_a_database(error)) is not None:
+                raise problem from error
+            raise
         from hpo.cli.refusals import line_of
 
         raise SpecError(line_of(error, sys.argv[1:])) from None

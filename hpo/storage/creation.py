@@ -68,10 +68,8 @@ def _rehearse(engine: Engine, name: str, meta: StudyMeta) -> None:
     from hpo.storage.lease import drivers_table
     from hpo.storage.whole import WholeStudy, write_rows
 
-    distributions = meta.space.distributions()
-    params: dict[str, Any] = {
-        name: d.choices[0] if hasattr(d, "choices") else d.low for name, d in distributions.items()
-    }
+    distributions: dict[str, Any] = meta.space.distributions()
+    params = {n: d.choices[0] if hasattr(d, "choices") else d.low for n, d in distributions.items()}
     now = datetime.now()
     values = [0.0] * len(meta.objectives)
     attrs = {one: 0.0 for one in meta.measured}
