@@ -97,7 +97,7 @@ def compare(
         _refuse_others({**flags, "study": study, "set": set_})
         page = _compare_existing(studies, storage, output or "hpo-runs", name, form)
     else:
-        from hpo.cli.execute import check_problem
+        from hpo.cli.preview import preview_comparison
         from hpo.compare.plan import plan
         from hpo.study import read_study
 
@@ -105,8 +105,7 @@ def compare(
         planned = plan(read_study(study) if study else {}, flags)
         check_output(str(Path(planned.first.spec.output) / planned.name))
         if dry_run:
-            check_problem(planned.first)
-            print_json(planned.to_json())
+            preview_comparison(planned, form)
             return
         page = _run_and_compare(planned, storage, form, quiet)
     if open_:

@@ -45,7 +45,12 @@ StudyName = Annotated[str, typer.Argument(help="Name of the study.", show_defaul
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the summary.")]
 SummaryForm = Annotated[Format, typer.Option("-f", "--format", help="Summary as table or json.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be run; start nothing.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Show data, goal, budget and space of what would be run; start nothing."
+    ),
+]
 Open = Annotated[bool, typer.Option("--open", help="Show the page in the browser.")]
 
 Model = Annotated[

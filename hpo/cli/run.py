@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,12 +31,13 @@ from hpo.cli.flags import (
     settings_of,
 )
 from hpo.cli.inspect import open_study
-from hpo.cli.output import Format, print_json
+from hpo.cli.output import Format
+from hpo.cli.preview import preview
 from hpo.cli.streams import answer, user_code
 from hpo.errors import SpecError
 
 if TYPE_CHECKING:
-    from hpo.study import ResolvedStudy
+    pass
 
 
 def run(
@@ -175,37 +175,9 @@ def run(
     resolved = resolve(spec_from(read_study(study) if study else {}, flags))
     check_output(str(Path(resolved.spec.output) / resolved.name))
     if dry_run:
-        _dry_run(resolved, storage)
+        preview(resolved, storage, form)
         return
     execute(resolved, storage, form, quiet)
-
-
-def _dry_run(study: ResolvedStudy, storage: str | None) -> None:
-    from hpo.cli.execute import check_problem, check_warm_start
-    from hpo.storage.sql import redact, resolve_url
-    from hpo.tune.resources import local_cpus, local_gpus, plan_resources
-
-    if study.spec.ray_address is None:
-        check_problem(study)
-    check_warm_start(study, storage)
-    facts = study.to_json()
-    facts["storage"] = redact(resolve_url(storage))
-    facts["sampler_choices"] = _choices(study)
-    facts["grid_size"] = study.space.grid_size() if study.spec.sampler == "grid" else None
-    if study.spec.ray_address is None:
-        facts["resources"] = str(plan_resources(study.spec, local_cpus(), local_gpus()))
-    print_json(facts)
-
-
-def _choices(study: ResolvedStudy) -> list[dict[str, Any]]:
-    """What auto would choose for a new study, in the form of a run's summary."""
-    from hpo.search.auto_sampler import choose_sampler, facts_at_start
-
-    if study.spec.sampler != "auto":
-        return []
-    budget = study.spec.total_trials or study.n_trials
-    chosen = choose_sampler(facts_at_start(study.space, budget))
-    return [{"from_trial": 0, **asdict(chosen)}]
 
 
 def resume(

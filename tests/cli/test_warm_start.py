@@ -116,6 +116,6 @@ def test_a_study_file_may_name_one_or_several(cli: Cli, tmp_path: Path) -> None:
         (tmp_path / "more.toml").write_text(
             f'model = "./mine.py:train"\nname = "new"\nwarm_start = {written}\n'
         )
-        code, out, said = cli("run", "--study", "./more.toml", "--dry-run")
+        code, out, said = cli("run", "--study", "./more.toml", "--dry-run", "-f", "json")
         assert code == 0, said
         assert json.loads(out)["warm_start"] == expected
