@@ -13,6 +13,8 @@ from decimal import Decimal
 from typing import Any
 
 When = Mapping[str, Any]
+Within = tuple[float | None, float | None]
+"""Least and most; None: no such limit."""
 
 
 def decimal(value: float) -> Decimal:
@@ -61,7 +63,7 @@ class Float:
     default: float | None = None
     grid: Sequence[float] | None = None
     when: When | None = None
-    within: tuple[float | None, float | None] | None = None
+    within: Within | None = None
 
 
 @dataclass(frozen=True)
@@ -75,22 +77,34 @@ class Int:
     default: int | None = None
     grid: Sequence[int] | None = None
     when: When | None = None
-    within: tuple[int | None, int | None] | None = None
+    within: Within | None = None
 
 
 @dataclass(frozen=True, init=False)
 class Choice:
-    """One of several values (str, int, float, bool or None); the first is the default."""
+    """One of several values (str, int, float, bool or None); the first is the default.
+
+    Args:
+        within: of numbers: `--set` may give others from least to most; None: none.
+    """
 
     choices: tuple[Any, ...]
     default: Any
     when: When | None
+    within: Within | None
 
-    def __init__(self, *choices: Any, default: Any = ..., when: When | None = None) -> None:
+    def __init__(
+        self,
+        *choices: Any,
+        default: Any = ...,
+        when: When | None = None,
+        within: Within | None = None,
+    ) -> None:
         object.__setattr__(self, "choices", choices)
         first = choices[0] if choices else None
         object.__setattr__(self, "default", first if default is ... else default)
         object.__setattr__(self, "when", when)
+        object.__setattr__(self, "within", within)
 
 
 Parameter = Float | Int | Choice
@@ -171,32 +185,41 @@ def value_problem(parameter: Parameter, value: Any) -> str | None:
     return _step_problem(parameter, value)
 
 
-def limit_problem(parameter: Float | Int, value: Any) -> str | None:
-    """Why `--set` can't give the parameter this value, or None; its range is a proposal only."""
+def limit_problem(parameter: Parameter, value: Any) -> str | None:
+    """Why `--set` can't give the parameter this number, or None; its range is a proposal only."""
     if problem := _number_problem(parameter, value):
         return problem
     least, most = limits(parameter)
     if value < least or value > most:
+        shown = int(value) if _is_whole(parameter) else value
         bounds = f"at least {least:g}" if math.isinf(most) else f"within {least:g}..{most:g}"
-        return f"{value!r} must be {bounds if math.isfinite(least) else f'at most {most:g}'}"
+        return f"{shown!r} must be {bounds if math.isfinite(least) else f'at most {most:g}'}"
     return _step_problem(parameter, value)
 
 
-def limits(parameter: Float | Int) -> tuple[float, float]:
+def limits(parameter: Parameter) -> tuple[float, float]:
     """The hard limits that a parameter declares, infinite where it declares none."""
     least, most = parameter.within or (None, None)
     return -math.inf if least is None else least, math.inf if most is None else most
 
 
-def _number_problem(parameter: Float | Int, value: Any) -> str | None:
+def _number_problem(parameter: Parameter, value: Any) -> str | None:
     if not is_number(value):
         return f"{value!r} must be a finite number"
-    if isinstance(parameter, Int) and value != int(value):
+    if _is_whole(parameter) and value != int(value):
         return f"{value!r} must be a whole number"
     return None
 
 
-def _step_problem(parameter: Float | Int, value: Any) -> str | None:
+def _is_whole(parameter: Parameter) -> bool:
+    if isinstance(parameter, Choice):
+        return all(isinstance(choice, int) for choice in parameter.choices)
+    return isinstance(parameter, Int)
+
+
+def _step_problem(parameter: Parameter, value: Any) -> str | None:
+    if isinstance(parameter, Choice):
+        return None
     if parameter.step is not None and not on_lattice(parameter, value):
         return f"{value!r} is not {parameter.low} plus a multiple of the step {parameter.step}"
     return None
@@ -284,17 +307,20 @@ def _range_problems(parameter: Float | Int) -> list[str]:
     return found
 
 
-def _limit_problems(parameter: Float | Int) -> list[str]:
+def _limit_problems(parameter: Parameter) -> list[str]:
     within = parameter.within
     if within is None:
         return []
+    values = parameter.choices if isinstance(parameter, Choice) else (parameter.low, parameter.high)
+    if not all(map(is_number, values)):
+        return [f"within {within!r} beside {', '.join(map(repr, values))}: it is for numbers"]
     given = isinstance(within, tuple | list) and len(within) == 2
     if not given or not all(v is None or is_number(v) for v in within):
         return [f"within {within!r} must be (least, most), numbers or None"]
     least, most = limits(parameter)
-    if least <= parameter.low and parameter.high <= most:
+    if least <= min(values) and max(values) <= most:
         return []
-    return [f"within {tuple(within)} does not hold {parameter.low}..{parameter.high}: widen it"]
+    return [f"within {tuple(within)} does not hold {min(values)}..{max(values)}: widen it"]
 
 
 def _choice_problems(parameter: Choice) -> list[str]:
@@ -317,6 +343,7 @@ def _choice_problems(parameter: Choice) -> list[str]:
                 found.append(f"choice {a!r} stands twice: drop one")
             elif a == b:
                 found.append(f"choices {a!r} and {b!r} are equal in Python: drop one, or use text")
+    found += _limit_problems(parameter)
     if not among(parameter.default, choices):
         found.append(f"default {parameter.default!r} is not a choice: add it, or choose another")
     return found

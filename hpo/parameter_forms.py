@@ -161,8 +161,8 @@ def to_json(p: Parameter) -> dict[str, Any]:
             "default": p.default,
             "grid": None if p.grid is None else list(p.grid),
         }
-        if p.within is not None:
-            data["within"] = list(p.within)
+    if p.within is not None:
+        data["within"] = list(p.within)
     data["when"] = {n: list(as_values(v)) for n, v in p.when.items()} if p.when else None
     return data
 
@@ -171,7 +171,7 @@ def from_json(data: Mapping[str, Any]) -> Parameter:
     """The parameter that `to_json` wrote."""
     rest = {key: value for key, value in data.items() if key not in ("type", "choices")}
     if data["type"] == "choice":
-        return Choice(*data["choices"], default=rest["default"], when=rest["when"])
+        return Choice(*data["choices"], **rest)
     return (Int if data["type"] == "int" else Float)(**rest)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from hpo.parameter import (
     default_value,
     is_number,
     limit_problem,
+    limits,
     normalize,
     on_lattice,
     problems_of,
@@ -65,7 +67,8 @@ def _part(p: Parameter, text: str) -> Parameter | tuple[Any]:
         if dots and all(map(is_number, p.choices)):
             return _between(p, _float(low), _float(high))
         values = [_choice(p, one.strip()) for one in text.split(",")]
-        listed = replace_choice(p, tuple(c for c in p.choices if among(c, values)))
+        kept = tuple(c for c in p.choices if among(c, values))
+        listed = replace_choice(p, kept + tuple(v for v in values if not among(v, p.choices)))
     elif dots:
         return _range(p, _number(p, low), _number(p, high))
     else:
@@ -91,7 +94,7 @@ def _between(p: Choice, low: float, high: float) -> Choice:
 def replace_choice(p: Choice, choices: tuple[Any, ...]) -> Choice:
     """The same parameter with other choices; its default is kept where it can be."""
     default = p.default if among(p.default, choices) else choices[0]
-    return Choice(*choices, default=default, when=p.when)
+    return Choice(*choices, default=default, when=p.when, within=p.within)
 
 
 def _choice(p: Choice, text: str) -> Any:
@@ -100,14 +103,20 @@ def _choice(p: Choice, text: str) -> Any:
     for table, key in ((by_text, text), (lowered, text.lower())):
         if key in table:
             return table[key]
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     for choice in p.choices:  # 1e-3 for 0.001
-        if isinstance(choice, int | float) and not isinstance(choice, bool):
-            try:
-                if float(text) == choice:
-                    return choice
-            except ValueError:
-                continue
-    raise ValueError(f"{text!r} is not one of {', '.join(by_text)}")
+        if is_number(choice) and choice == value:
+            return choice
+    if p.within is None or math.isnan(value):
+        least, most = limits(p)
+        other = "" if p.within is None else f", nor a number in {least:g}..{most:g}"
+        raise ValueError(f"{text!r} is not one of {', '.join(by_text)}{other}")
+    if problem := limit_problem(p, value):
+        raise ValueError(problem)
+    return int(value) if all(isinstance(choice, int) for choice in p.choices) else value
 
 
 def _float(text: str) -> float:
@@ -193,7 +202,7 @@ def _can_be(p: Parameter, values: tuple[Any, ...]) -> bool:
 def replace_when(p: Parameter, when: Mapping[str, Any] | None) -> Parameter:
     """The same parameter under another condition."""
     if isinstance(p, Choice):
-        return Choice(*p.choices, default=p.default, when=when)
+        return Choice(*p.choices, default=p.default, when=when, within=p.within)
     return replace(p, when=when)
 
 

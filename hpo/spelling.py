@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -23,6 +23,48 @@ _DATA_NAMES = {
     "text": "csv:PATH",
 }
 """Other names of data; those of files by their ending."""
+
+
+_FLAGS = {
+    "n-trials": "trials n-iter n-iters num-trials max-trials num-samples n-samples max-evals "
+    "n-evals iterations n-calls budget",
+    "epochs": "epoch max-epochs n-epochs num-epochs",
+    "max-concurrent": "jobs n-jobs workers n-workers num-workers parallel concurrency "
+    "max-concurrent-trials",
+    "gpus-per-trial": "gpu gpus num-gpus n-gpus",
+    "cpus-per-trial": "cpu cpus cores num-cpus",
+    "memory-per-trial": "memory ram",
+    "data": "dataset data-dir data-path input",
+    "objective": "metric metrics goal target direction minimize maximize",
+    "sampler": "algorithm algo strategy search-alg search method",
+    "pruner": "scheduler pruning early-stopping",
+    "storage": "db database storage-url",
+    "output": "out out-dir output-dir save-dir",
+    "name": "study-name experiment project",
+    "timeout": "time time-limit max-time time-budget",
+    "study": "config toml study-file",
+    "set": "param params space override hp fix",
+    "seed": "random-state random-seed",
+    "top": "n limit k count",
+    "to": "out output save",
+    "format": "json csv",
+    "dry-run": "dry check",
+}
+"""A flag of `hpo run`, or a key of a study file -> other names of it."""
+
+
+def flags_meant(name: str) -> list[str]:
+    """The flags that a name without dashes in front may stand for."""
+    return [flag for flag, others in _FLAGS.items() if name in others.split()]
+
+
+def unknown_setting(name: str, known: Sequence[str]) -> str:
+    """The line for a key of a study file that does not exist."""
+    meant = [flag.replace("-", "_") for flag in flags_meant(name.replace("_", "-").lower())]
+    meant = [f"{one}s" if f"{one}s" in known else one for one in meant]
+    near = [one for one in meant if one in known] or get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]!r}?" if near else "a parameter of the model stands below [set]"
+    return f"study setting: {name!r} is unknown: {hint}"
 
 
 def unknown(kind: str, name: str, known: Mapping[str, object] | list[str]) -> str:

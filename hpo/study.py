@@ -28,7 +28,7 @@ from hpo.search import ONE_OBJECTIVE, PRUNERS, SAMPLERS
 from hpo.search.choose import choose
 from hpo.space import Space
 from hpo.space_change import narrow
-from hpo.spelling import ready_studies
+from hpo.spelling import ready_studies, unknown_setting
 
 MAX_NAME_LENGTH = 200
 MAX_UNBUDGETED_GRID = 1000
@@ -177,7 +177,7 @@ def problem_line(problem: Any) -> str:
     field = ".".join(str(part) for part in problem["loc"]) or "study"
     received = problem.get("input")
     if problem["type"] == "extra_forbidden":
-        return unknown("study setting", field, list(StudySpec.model_fields))
+        return unknown_setting(field, list(StudySpec.model_fields))
     message = problem["msg"].removeprefix("Value error, ")
     message = message.replace("Input should be", "must be")
     shown = repr(received)

@@ -64,6 +64,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "empty forbidden": ({"a": Int(0, 1), "forbidden": [{}]}, "everything"),
     "forbidden default": ({"a": Choice("x", "y"), "forbidden": [{"a": "x"}]}, "default"),
     "within below the range": ({"a": Float(0, 1, within=(0, 0.5))}, "does not hold 0..1"),
+    "within beside text": ({"a": Choice("x", within=(0, 1))}, "it is for numbers"),
     "within of one number": ({"a": Float(0, 1, within=2)}, "must be (least, most)"),
     "not a parameter": ({"a": object()}, "use Float, Int or Choice"),
 }
@@ -210,6 +211,7 @@ NUMBERS = Space(
     rate=Float(0, 0.5, step=0.1, default=0.2),
     free=Int(0, 9, default=5),
     batch=Choice(16, 32, 64),
+    size=Choice(16, 32, within=(1, 256)),
     opt=Choice("a", "b"),
 )
 
@@ -224,6 +226,7 @@ NUMBERS = Space(
         ("free", "0,20", Choice(0, 20)),
         ("batch", "32,64", Choice(32, 64)),
         ("batch", "20..64", Choice(32, 64)),
+        ("size", "128, 32", Choice(32, 128, within=(1, 256))),
         ("opt", "a,b", Choice("a", "b")),
         ("lr", "1e-3..1e-2", Float(1e-3, 1e-2, log=True, default=1e-2, within=(1e-8, 10))),
         ("rate", "0.1..0.3", Float(0.1, 0.3, step=0.1, default=0.2)),
@@ -247,7 +250,7 @@ def test_a_declared_range_is_a_proposal_within_hard_limits() -> None:
         (-100, 100),
     ]
     assert changes(NUMBERS, wider)[0] == []
-    assert narrow(NUMBERS, {"lr": "5"})[1] == {"lr": 5.0}
+    assert narrow(NUMBERS, {"lr": "5", "size": "256"})[1] == {"lr": 5.0, "size": 256}
     assert Space.from_json(json.loads(json.dumps(wider.to_json()))) == wider
 
 
@@ -261,11 +264,15 @@ def test_a_declared_range_is_a_proposal_within_hard_limits() -> None:
         ({"lr": "1e-3,1e-3"}, "twice"),
         ({"lr": "x"}, "number"),
         ({"lr": "0.01..0.001"}, "swap"),
-        ({"width": "8..9999"}, "9999.0 must be within 1..512"),
+        ({"width": "8..9999"}, "9999 must be within 1..512"),
         ({"width": "8.5"}, "whole"),
         ({"rate": "0.15"}, "multiple of the step"),
         ({"batch": "100..200"}, "none of 16, 32, 64 is in 100..200"),
         ({"batch": "16..x"}, "number"),
+        ({"batch": "128"}, "'128' is not one of 16, 32, 64"),
+        ({"size": "512"}, "512 must be within 1..256"),
+        ({"size": "1.5"}, "whole"),
+        ({"size": "x"}, "not one of 16, 32, nor a number in 1..256"),
         ({"opt": "z"}, "not one of"),
         ({"opt": "a..b"}, "not one of"),
     ],

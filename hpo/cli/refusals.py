@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from hpo.spelling import flags_meant
+
 _COMMANDS = {
     "train": "run",
     "tune": "run",
@@ -38,32 +40,6 @@ _COMMANDS = {
     "version": "--version",
 }
 """Other names of commands."""
-_FLAGS = {
-    "n-trials": "trials n-iter n-iters num-trials max-trials num-samples n-samples max-evals "
-    "n-evals iterations n-calls budget",
-    "epochs": "epoch max-epochs n-epochs num-epochs",
-    "max-concurrent": "jobs n-jobs workers n-workers num-workers parallel concurrency "
-    "max-concurrent-trials",
-    "gpus-per-trial": "gpu gpus num-gpus n-gpus",
-    "cpus-per-trial": "cpu cpus cores num-cpus",
-    "memory-per-trial": "memory ram",
-    "data": "dataset data-dir data-path input",
-    "objective": "metric metrics goal target direction minimize maximize",
-    "sampler": "algorithm algo strategy search-alg search method",
-    "pruner": "scheduler pruning early-stopping",
-    "storage": "db database storage-url",
-    "output": "out out-dir output-dir save-dir",
-    "name": "study-name experiment project",
-    "timeout": "time time-limit max-time time-budget",
-    "study": "config toml study-file",
-    "set": "param params space override hp fix",
-    "seed": "random-state random-seed",
-    "top": "n limit k count",
-    "to": "out output save",
-    "format": "json csv",
-    "dry-run": "dry check",
-}
-"""A flag -> other names of it."""
 
 
 def line_of(error: Any, arguments: Sequence[str]) -> str:
@@ -82,11 +58,29 @@ def line_of(error: Any, arguments: Sequence[str]) -> str:
         return _flag(error.option_name, command, path, arguments)
     if match := re.match(r"Got unexpected extra argument\S* \((.*)\)", message):
         return _extra(match[1].split(), command, path)
-    for odd in ("Value error, ", "Input should be ", ", unable to parse string as an integer"):
-        message = message.replace(odd, "must be " if odd.startswith("Input") else "")
+    if match := re.match(r"Invalid value for (.*?'): (.*)", message):
+        return _value(re.findall(r"'(.*?)'", match[1]), match[2], path, arguments)
     if match := re.match(r"Missing argument '(.*)'", message):
         message = f"{match[1].lower()}: missing: write {path} {match[1].upper()}"
     return f"{message.rstrip('.')}: see {path} --help"
+
+
+def _value(names: list[str], why: str, path: str, arguments: Sequence[str]) -> str:
+    """For a value that a flag or an argument does not take.
+
+    Args:
+        names: `-f` and `--format`, or an argument's.
+    """
+    given = [
+        word.partition("=")[2] or (*arguments, "")[place + 1]
+        for place, word in enumerate(arguments)
+        if word.partition("=")[0] in names
+    ]
+    rule = re.sub(r"^Input should be|^Value error, .*? is not|^Value error,", "must be", why)
+    rule = rule.partition(", unable to parse")[0].rstrip(".")
+    field = max(names, key=len).lstrip("-").replace("-", "_").lower()
+    shown = f" {given[-1]!r}:" if given else ""
+    return f"{field}:{shown} {rule}: see {path} --help"
 
 
 def _command(name: str, group: Any) -> str:
@@ -112,8 +106,7 @@ def _flag(option: str, command: Any, path: str, arguments: Sequence[str]) -> str
     said = f"flag: {path} has no {option}"
     if f"--{bare}" in flags:
         return f"{said}: write --{bare}"
-    meant = [flag for flag, others in _FLAGS.items() if bare in others.split()]
-    meant = [f"--{flag}" for flag in meant if f"--{flag}" in flags]
+    meant = [f"--{flag}" for flag in flags_meant(bare) if f"--{flag}" in flags]
     if bare in ("direction", "minimize", "maximize") and "--objective" in meant:
         return f"{said}: write --objective NAME:minimize or NAME:maximize"
     if bare in ("json", "csv") and "--format" in meant:

@@ -27,7 +27,7 @@ from hpo.space import Choice, Float, Int, Space
 from hpo_models.datasets.captions import BEGIN, END, PAD, UNKNOWN, texts_of
 from hpo_models.decoders import GRUDecoder, TransformerDecoder
 from hpo_models.images import ImageEncoder, Tile, augment, tiles_png
-from hpo_models.limits import BLOCKS, DECAY, LAYERS, RATE, SHARE, STRENGTH, WIDTH
+from hpo_models.limits import BATCH, BLOCKS, DECAY, LAYERS, RATE, SHARE, STRENGTH, WIDTH
 from hpo_models.parts import Part
 
 N_SHOWN = 24
@@ -136,18 +136,18 @@ class Captioner(Model):
     space = Space(
         lr=Float(3e-4, 1e-2, log=True, default=2e-3, grid=(1e-3, 2e-3, 4e-3), within=RATE),
         weight_decay=Float(1e-4, 1.0, log=True, default=1e-1, grid=(1e-2, 1e-1), within=DECAY),
-        batch_size=Choice(64, 32, 128),
+        batch_size=Choice(64, 32, 128, within=BATCH),
         schedule=Choice("onecycle", "cosine", "constant"),
         decoder=Choice("gru", "transformer"),
-        embedding=Choice(64, 32, 128),
-        width=Choice(192, 128, 256),
+        embedding=Choice(64, 32, 128, within=WIDTH),
+        width=Choice(192, 128, 256, within=WIDTH),
         layers=Int(1, 3, default=1, within=LAYERS),
         image_width=Int(16, 40, log=True, default=32, within=WIDTH),
         image_blocks=Int(0, 2, default=1, within=BLOCKS),
         dropout=Float(0.0, 0.5, default=0.2, grid=(0.1, 0.3), within=SHARE),
         label_smoothing=Float(0.0, 0.2, default=0.1, grid=(0.0, 0.1), within=SHARE),
         augment=Float(0.0, 0.2, default=0.08, grid=(0.0, 0.08), within=STRENGTH),
-        beam=Choice(3, 1, 5),
+        beam=Choice(3, 1, 5, within=(1, 20)),
     )
 
     def build(self, params: Params, data: Data) -> nn.Module:

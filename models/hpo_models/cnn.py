@@ -12,7 +12,7 @@ from torch.nn import functional
 from hpo.deployment import Deployment, classifier_of_images
 from hpo.model import Classifier, Data, Params, Split
 from hpo.space import Choice, Float, Int, Space
-from hpo_models.limits import DECAY, LAYERS, MOMENTUM, RATE, SHARE, STRENGTH, WIDTH
+from hpo_models.limits import BATCH, DECAY, LAYERS, MOMENTUM, RATE, SHARE, STRENGTH, WIDTH
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 _CHUNKS = 4
@@ -68,7 +68,7 @@ class CNN(Classifier):
             0.5, 0.98, default=0.9, grid=(0.9,), when={"optimizer": "sgd"}, within=MOMENTUM
         ),
         weight_decay=Float(1e-5, 1e-1, log=True, default=1e-2, grid=(1e-4, 1e-2), within=DECAY),
-        batch_size=Choice(64, 32, 128),
+        batch_size=Choice(64, 32, 128, within=BATCH),
         schedule=Choice("onecycle", "cosine", "constant"),
         depth=Int(2, 4, default=2, within=LAYERS),
         width=Int(8, 24, log=True, default=16, within=WIDTH),

@@ -19,7 +19,7 @@ from hpo.extras import need
 from hpo.model import Classifier, Data, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import clip_loss
-from hpo_models.limits import DECAY, LAYERS, RATE, SHARE, WEIGHT, WIDTH
+from hpo_models.limits import BATCH, DECAY, LAYERS, RATE, SHARE, WEIGHT, WIDTH
 from hpo_models.recurrence import is_exported
 from hpo_models.text import PADDING, UNKNOWN, NGramEncoder, RecurrentEncoder, n_codes
 
@@ -115,7 +115,7 @@ class CrossLingual(Classifier):
     space = Space(
         lr=Float(5e-4, 2e-2, log=True, default=4e-3, grid=(2e-3, 4e-3, 8e-3), within=RATE),
         weight_decay=Float(1e-4, 1.0, log=True, default=1e-2, grid=(1e-2, 1e-1), within=DECAY),
-        batch_size=Choice(128, 64, 256),
+        batch_size=Choice(128, 64, 256, within=BATCH),
         schedule=Choice("onecycle", "cosine", "constant"),
         letters=Choice("latin", "own"),
         encoder=Choice("ngrams", "gru"),
@@ -123,7 +123,7 @@ class CrossLingual(Classifier):
         dropped=Float(
             0.0, 0.6, default=0.3, grid=(0.0, 0.3), when={"encoder": "ngrams"}, within=SHARE
         ),
-        embedding=Choice(32, 64, when={"encoder": "gru"}),
+        embedding=Choice(32, 64, when={"encoder": "gru"}, within=WIDTH),
         size=Int(32, 128, log=True, default=64, within=WIDTH),
         hidden=Int(32, 256, log=True, default=128, within=WIDTH),
         dropout=Float(0.0, 0.6, default=0.3, grid=(0.2, 0.4), within=SHARE),

@@ -26,7 +26,7 @@ from hpo.errors import SpecError
 from hpo.extras import need
 from hpo.model import Classifier, Data, ParameterGroup, Params
 from hpo.space import Choice, Float, Int, Space
-from hpo_models.limits import DECAY, LAYERS, RATE, SHARE, WHOLE
+from hpo_models.limits import BATCH, DECAY, LAYERS, RATE, SHARE, WHOLE
 from hpo_models.parts import Part
 from hpo_models.text import decode
 
@@ -123,11 +123,11 @@ class Finetune(Classifier):
     space = Space(
         lr=Float(3e-4, 3e-2, log=True, default=2e-3, grid=(1e-3, 2e-3, 5e-3), within=RATE),
         weight_decay=Float(1e-4, 3e-1, log=True, default=1e-2, grid=(1e-2,), within=DECAY),
-        batch_size=Choice(32, 16, 64),
+        batch_size=Choice(32, 16, 64, within=BATCH),
         schedule=Choice("onecycle", "cosine", "constant"),
         adapt=Choice("full", "last", "lora", "frozen"),
         n_last=Int(2, 4, default=2, when={"adapt": "last"}, within=LAYERS),
-        lora_rank=Choice(8, 4, 16, when={"adapt": "lora"}),
+        lora_rank=Choice(8, 4, 16, when={"adapt": "lora"}, within=(1, 256)),
         backbone_lr=Float(
             1e-3,
             3e-1,

@@ -19,7 +19,7 @@ from hpo.errors import SpecError
 from hpo.model import Classifier, Data, ParameterGroup, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.images import augment
-from hpo_models.limits import DECAY, LAYERS, RATE, SHARE, STRENGTH, WHOLE
+from hpo_models.limits import BATCH, DECAY, LAYERS, RATE, SHARE, STRENGTH, WHOLE
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's channels, which all weights here were trained on."""
@@ -85,7 +85,7 @@ class FinetuneImage(Classifier):
     space = Space(
         lr=Float(3e-4, 3e-2, log=True, default=3e-3, grid=(1e-3, 3e-3, 1e-2), within=RATE),
         weight_decay=Float(1e-5, 1e-1, log=True, default=1e-2, grid=(1e-2,), within=DECAY),
-        batch_size=Choice(64, 32, 128),
+        batch_size=Choice(64, 32, 128, within=BATCH),
         schedule=Choice("onecycle", "cosine", "constant"),
         backbone=Choice("mobilenet_v3_small", "resnet18", "efficientnet_b0"),
         side=Choice(64, 96, 128),

@@ -20,7 +20,7 @@ from hpo.model import Data, Metrics, Model, Objective, ParameterGroup, Params, S
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.frechet import Judge, classifier_of
 from hpo_models.images import check_pixels, feature_shapes
-from hpo_models.limits import LAYERS, MOMENTUM, RATE, SHARE, WEIGHT, WIDTH
+from hpo_models.limits import BATCH, LAYERS, MOMENTUM, RATE, SHARE, WEIGHT, WIDTH
 from hpo_models.parts import Part
 from hpo_models.pictures import grid_png
 from hpo_models.vae import Decoder
@@ -105,9 +105,9 @@ class GAN(Model):
         lr_generator=Float(1e-4, 1e-2, log=True, default=5e-4, grid=(5e-4, 2e-3), within=RATE),
         lr_discriminator=Float(1e-4, 1e-2, log=True, default=5e-4, grid=(5e-4, 2e-3), within=RATE),
         beta1=Float(0.0, 0.9, default=0.5, grid=(0.0, 0.5), within=MOMENTUM),
-        batch_size=Choice(64, 32, 128),
+        batch_size=Choice(64, 32, 128, within=BATCH),
         schedule=Choice("constant", "cosine"),
-        ema=Choice(0.0, 0.9, 0.97, 0.99),
+        ema=Choice(0.0, 0.9, 0.97, 0.99, within=MOMENTUM),
         # Batch normalization makes a row's gradient depend on the others, which are not penalised.
         forbidden=[{"loss": "wgan-gp", "norm": "batch"}],
     )

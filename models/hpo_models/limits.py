@@ -20,6 +20,7 @@ WEIGHT = (0.0, 1e4)
 """Of a term of the loss."""
 POSITIVE = (1e-6, 1e6)
 """What is divided by, or compared to a norm."""
+BATCH = (2, 65536)
 WIDTH = (1, 4096)
 LAYERS = (1, 12)
 BLOCKS = (0, 16)

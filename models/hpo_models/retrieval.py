@@ -28,7 +28,7 @@ from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import clip_loss
 from hpo_models.datasets.captions import BEGIN, END, PAD, UNKNOWN, texts_of
 from hpo_models.images import ImageEncoder, Tile, augment, tiles_png
-from hpo_models.limits import BLOCKS, DECAY, POSITIVE, RATE, SHARE, STRENGTH, WIDTH
+from hpo_models.limits import BATCH, BLOCKS, DECAY, POSITIVE, RATE, SHARE, STRENGTH, WIDTH
 from hpo_models.parts import Part
 from hpo_models.recurrence import is_exported, padded_states
 
@@ -144,13 +144,13 @@ class Retrieval(Model):
     space = Space(
         lr=Float(3e-4, 1e-2, log=True, default=2e-3, grid=(1e-3, 2e-3, 4e-3), within=RATE),
         weight_decay=Float(1e-4, 1.0, log=True, default=1e-1, grid=(1e-2, 1e-1), within=DECAY),
-        batch_size=Choice(128, 64, 256),
+        batch_size=Choice(128, 64, 256, within=BATCH),
         schedule=Choice("onecycle", "cosine", "constant"),
         temperature=Float(0.02, 0.2, log=True, default=0.07, grid=(0.07,), within=POSITIVE),
-        size=Choice(128, 64, 256),
+        size=Choice(128, 64, 256, within=WIDTH),
         text=Choice("bag", "gru"),
         ngram=Choice(3, 0, 4),
-        width=Choice(128, 64, 256),
+        width=Choice(128, 64, 256, within=WIDTH),
         image_width=Int(16, 40, log=True, default=32, within=WIDTH),
         image_blocks=Int(0, 2, default=1, within=BLOCKS),
         dropout=Float(0.0, 0.5, default=0.2, grid=(0.1, 0.3), within=SHARE),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hpo.deployment import Deployment, classifier_of_texts
 from hpo.model import Classifier, Data, Params, Split
 from hpo.space import Choice, Float, Int, Space
-from hpo_models.limits import DECAY, LAYERS, POSITIVE, RATE, SHARE, WIDTH
+from hpo_models.limits import BATCH, DECAY, LAYERS, POSITIVE, RATE, SHARE, WIDTH
 from hpo_models.text import NGramEncoder, RecurrentEncoder, hide, n_codes
 
 
@@ -54,7 +54,7 @@ class RNN(Classifier):
     space = Space(
         lr=Float(5e-4, 3e-2, log=True, default=8e-3, grid=(2e-3, 8e-3, 2e-2), within=RATE),
         weight_decay=Float(1e-4, 3e-1, log=True, default=1e-2, grid=(1e-3, 1e-1), within=DECAY),
-        batch_size=Choice(64, 32, 128),
+        batch_size=Choice(64, 32, 128, within=BATCH),
         schedule=Choice("onecycle", "cosine", "plateau"),
         grad_clip=Float(0.1, 5.0, log=True, default=1.0, grid=(1.0,), within=POSITIVE),
         cell=Choice("gru", "lstm", "rnn"),

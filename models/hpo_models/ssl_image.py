@@ -16,7 +16,7 @@ from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import nt_xent, vicreg
 from hpo_models.images import ImageEncoder, Tile, augment, tiles_png
-from hpo_models.limits import BLOCKS, DECAY, POSITIVE, RATE, STRENGTH, WEIGHT, WHOLE, WIDTH
+from hpo_models.limits import BATCH, BLOCKS, DECAY, POSITIVE, RATE, STRENGTH, WEIGHT, WHOLE, WIDTH
 from hpo_models.probe import Probed, probe
 
 _TUNED_FROM = 0.75
@@ -55,7 +55,7 @@ class SSLImage(Model):
     space = Space(
         lr=Float(5e-4, 2e-2, log=True, default=4e-3, grid=(2e-3, 4e-3, 8e-3), within=RATE),
         weight_decay=Float(1e-6, 1e-1, log=True, default=1e-4, grid=(1e-4, 1e-2), within=DECAY),
-        batch_size=Choice(256, 128, 512),
+        batch_size=Choice(256, 128, 512, within=BATCH),
         schedule=Choice("cosine", "onecycle", "constant"),
         warmup=Float(0.0, 0.3, default=0.1, grid=(0.1,), within=WHOLE),
         method=Choice("simclr", "vicreg"),

@@ -17,7 +17,7 @@ from hpo.deployment import Call, Deployment, classifier_of_texts
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.contrastive import nt_xent
-from hpo_models.limits import DECAY, LAYERS, POSITIVE, RATE, SHARE, WIDTH
+from hpo_models.limits import BATCH, DECAY, LAYERS, POSITIVE, RATE, SHARE, WIDTH
 from hpo_models.probe import Probed, probe
 from hpo_models.text import UNKNOWN, NGramEncoder, RecurrentEncoder, decode, hide, n_codes
 
@@ -71,7 +71,7 @@ class SSLText(Model):
     space = Space(
         lr=Float(5e-4, 2e-2, log=True, default=3e-3, grid=(1e-3, 3e-3, 1e-2), within=RATE),
         weight_decay=Float(1e-5, 3e-1, log=True, default=1e-2, grid=(1e-3, 1e-1), within=DECAY),
-        batch_size=Choice(256, 128, 512),
+        batch_size=Choice(256, 128, 512, within=BATCH),
         schedule=Choice("onecycle", "cosine", "constant"),
         grad_clip=Float(0.1, 5.0, log=True, default=1.0, grid=(1.0,), within=POSITIVE),
         encoder=Choice("ngrams", *_RECURRENT),
@@ -96,7 +96,7 @@ class SSLText(Model):
             when={"method": "contrastive"},
             within=POSITIVE,
         ),
-        projected=Choice(64, 32, 128, when={"method": "contrastive"}),
+        projected=Choice(64, 32, 128, when={"method": "contrastive"}, within=WIDTH),
         hidden=Float(0.02, 0.5, default=0.1, grid=(0.1, 0.25), within=SHARE),
         probe_penalty=Float(
             1e-1, 1e3, log=True, default=30.0, grid=(3.0, 30.0, 300.0), within=POSITIVE

@@ -25,7 +25,7 @@ from hpo.deployment import (
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.images import check_pixels, feature_shapes
-from hpo_models.limits import DECAY, POSITIVE, RATE, SHARE, WEIGHT, WIDTH
+from hpo_models.limits import BATCH, DECAY, POSITIVE, RATE, SHARE, WEIGHT, WIDTH
 from hpo_models.parts import Part
 from hpo_models.pictures import grid_png
 
@@ -131,7 +131,7 @@ class VAE(Model):
     space = Space(
         lr=Float(5e-4, 2e-2, log=True, default=3e-3, grid=(1e-3, 3e-3, 1e-2), within=RATE),
         weight_decay=Float(1e-4, 1.0, log=True, default=1e-2, grid=(1e-2, 1e-1), within=DECAY),
-        batch_size=Choice(64, 32, 128),
+        batch_size=Choice(64, 32, 128, within=BATCH),
         schedule=Choice("cosine", "onecycle", "constant"),
         latent=Int(4, 32, log=True, default=16, within=WIDTH),
         width=Int(8, 32, log=True, default=16, within=WIDTH),

@@ -163,6 +163,11 @@ CASES: dict[str, tuple[list[str], str]] = {
     ),
     "a sampler's class": (["run", "--model", "cnn", "--sampler", "GridSampler"], "mean grid?"),
     "another word for a pruner": (["run", "--model", "cnn", "--pruner", "off"], "mean none?"),
+    "time with a unit": (
+        ["run", "--model", "cnn", "--timeout", "10m"],
+        "timeout: '10m': must be a valid number",
+    ),
+    "unknown format": (["run", "--model", "cnn", "-f", "yaml"], "format: 'yaml': must be one of"),
     "study is missing": (["best"], "write hpo best STUDY"),
     "dashboard port": (["dashboard", "--port", "99999999"], "port"),
 }
@@ -299,6 +304,9 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, run_cli: Run
     [
         ("model = 'cnn'\nn_trails = 3", "n_trials"),
         ("model = 'cnn'\nn_trials = 'x'", "n_trials"),
+        ("model = 'cnn'\ntrials = 3", "did you mean 'n_trials'"),
+        ("model = 'cnn'\nmetric = 'f1'", "did you mean 'objectives'"),
+        ("model = 'cnn'\nlr = 0.1", "below [set]"),
         ("model = ", "TOML"),
         ("model = 'cnn'\n[set]\nwidth = 7777777", "width"),
         ("n_trials = 3", "--model"),

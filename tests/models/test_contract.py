@@ -17,6 +17,8 @@ import hpo
 from hpo.model import Data, Model, Params
 from hpo.outcome.artifact import Artifact, save
 from hpo.registry import MODELS, find_model, load_data, load_model
+from hpo.space import Space
+from hpo.space_change import narrow, replace_when
 from hpo.training.loop import Training, TrainSettings
 from hpo.tune.pool import safetensors_of
 
@@ -196,3 +198,18 @@ def test_it_trains_on_a_gpu(name: str) -> None:
     training = Training(model, model.space.default(), few(name), settings)
     training.run_epoch()
     assert model.objective.metric in training.run_epoch()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ranges_widen_up_to_hard_limits_and_no_further(name: str) -> None:
+    space = model_of(name).space
+    for parameter, p in space.params.items():
+        if isinstance(p, hpo.Choice):
+            continue
+        assert p.within is not None, parameter
+        least, most = p.within
+        assert narrow(Space.of({parameter: replace_when(p, None)}), {parameter: f"{most}"})[1]
+        with pytest.raises(hpo.SpecError, match="must be within"):
+            narrow(space, {parameter: f"{most + 1}"})
+        with pytest.raises(hpo.SpecError, match="must be within"):
+            narrow(space, {parameter: f"{least - 1}"})
