@@ -93,7 +93,8 @@ def _read(text: object) -> tuple[str, str]:
     """The name and the direction that a user wrote as `NAME` or `NAME:DIRECTION`."""
     if not isinstance(text, str):
         raise SpecError(
-            f"objective: {text!r} must be a metric's name: write 'NAME:minimize' or 'NAME:maximize'"
+            f"objective: {text!r:.60} must be one metric's name: write 'NAME:minimize' or "
+            "'NAME:maximize'; further ones are given by --objective"
         )
     name, colon, direction = (part.strip() for part in text.partition(":"))
     if not _NAME.fullmatch(name):

@@ -130,9 +130,13 @@ def check_before(study: ResolvedStudy) -> None:
     Raises:
         SpecError: the machine lacks what a trial asks for, a package, weights or data.
     """
+    from hpo.search import make_pruner, make_sampler
     from hpo.tune.environment import check_address
     from hpo.tune.resources import local_cpus, local_gpus, plan_resources
 
+    budget = study.spec.total_trials or study.n_trials
+    make_sampler(study.spec.sampler, study.space, study.spec.seed, n_trials=budget)
+    make_pruner(study.spec.pruner, epochs=study.epochs, n_trials=budget)
     if study.spec.ray_address is not None:
         check_address(study.spec.ray_address)
         return
