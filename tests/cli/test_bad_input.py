@@ -77,7 +77,7 @@ CASES: dict[str, tuple[list[str], str]] = {
     "unknown study": (["run", "--study", "cnn-digit"], "cnn-digits"),
     "no trials": (["run", "--model", "cnn", "--n-trials", "0"], "n_trials: 0"),
     "negative trials": (["run", "--model", "cnn", "--n-trials", "-3"], "n_trials: -3"),
-    "trials not a number": (["run", "--model", "cnn", "--n-trials", "many"], "n-trials"),
+    "trials not a number": (["run", "--model", "cnn", "--n-trials", "many"], "n_trials: 'many'"),
     "two budgets": (
         ["run", "--model", "cnn", "--n-trials", "3", "--total-trials", "5"],
         "give one of them",
