@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from hpo import Choice, Float, Int, Objective, Space, tunable
+from hpo.tune.observer import Observer
 
 if TYPE_CHECKING:
     from hpo.study import ResolvedStudy
@@ -76,15 +77,11 @@ def plain_optuna(folder: Path, n: int, sampler: str) -> list[float]:
     return ends
 
 
-class _Clock:
+class _Clock(Observer):
     """Observer that notes when trials end."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
-
-    def trial_started(self, number: int) -> None: ...
-
-    def trial_reported(self, number: int) -> None: ...
 
     def trial_ended(self, number: int) -> None:
         self.ends.append(time.perf_counter())

@@ -182,3 +182,10 @@ def format_params(params: Mapping[str, Any]) -> str:
         for name, value in params.items()
     )
     return " ".join(shown)
+
+
+def shown_params(params: Mapping[str, Any], fixed: Mapping[str, Any] | None) -> str:
+    """A configuration in one line; where nothing is searched, the fixed parameters."""
+    if params:
+        return format_params(params)
+    return f"all fixed: {format_params(fixed)}" if fixed else "no parameters"

@@ -10,8 +10,11 @@ from typing import Annotated
 import typer
 
 from hpo.cli import (
+    catalog,
     compare,
     compress,
+    dashboard,
+    database,
     evaluate,
     export,
     inspect,
@@ -35,6 +38,8 @@ app = typer.Typer(
 run.register(app)
 compare.register(app)
 inspect.register(app)
+catalog.register(app)
+dashboard.register(app)
 report.register(app)
 rerun.register(app)
 transport.register(app)
@@ -43,6 +48,7 @@ export.register(app)
 compress.register(app)
 predict.register(app)
 serve.register(app)
+database.register(app)
 
 
 def _version(asked: bool) -> None:

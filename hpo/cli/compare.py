@@ -124,8 +124,8 @@ def _refuse_others(flags: dict[str, Any]) -> None:
 
 
 def _run_and_compare(planned: Plan, storage: str | None, form: Format, quiet: bool) -> Path:
+    from hpo.cli.contest_progress import ComparisonProgress
     from hpo.cli.execute import check_before, console_of, tell
-    from hpo.cli.progress import ComparisonProgress
     from hpo.compare.contest import run
     from hpo.report.comparison import Contestant
     from hpo.storage.sql import open_storage, resolve_url

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo.cli.header import announce, n_to_run, workload_of
 from hpo.cli.output import Format, print_json
 from hpo.cli.streams import OutputError, answer
 from hpo.errors import HpoError, SpecError
@@ -77,10 +78,12 @@ def _carry_out(
         n_left = n_trials_left(study, ledger)
         if not only_retrain:
             remember(study, ledger, n_left)
-        _announce(study, ledger, url, console)
+        n_trials = 0 if only_retrain else n_to_run(study, ledger, n_left)
+        after = workload_of(study, ledger, n_trials, chosen)
+        announce(study, ledger, url, console, after, only_retrain=only_retrain)
         end = None
         retrained = None
-        show = StudyProgress(console, ledger, n_left, study.timeout)
+        show = StudyProgress(console, ledger, n_trials, study.epochs, after, study.timeout)
         with ExitStack() as stack:
             with stop.held():
                 resources = stack.enter_context(ray_session(study.spec))
@@ -213,40 +216,6 @@ def console_of(quiet: bool) -> Console:
     from rich.console import Console
 
     return Console(stderr=True, quiet=quiet)
-
-
-def _announce(study: ResolvedStudy, ledger: Ledger, url: str, console: Console) -> None:
-    from hpo.storage.sql import redact
-    from hpo.storage.warm_start import started_from
-
-    n_before = sum(ledger.counts().values())
-    more = f", continued after {n_before} trials" if n_before else ""
-    budget = "all of the grid" if study.spec.sampler == "grid" else "until stopped"
-    if study.n_trials or study.spec.total_trials:
-        n = study.n_trials or study.spec.total_trials
-        budget = f"{n} trials" if study.n_trials else f"{n} trials in all"
-    limit = f", {study.timeout:g} s" if study.timeout else ""
-    earlier = ", ".join(entry["study"] for entry in started_from(ledger.study.user_attrs))
-    start = f"\n[dim]starts from {_safe(earlier)}[/dim]" if earlier else ""
-    chosen = getattr(ledger.study.sampler, "chosen", None)
-    why = f"auto chose {_safe(str(chosen(ledger.study)))}\n" if chosen else ""
-    console.print(
-        f"[bold]{_safe(study.name)}[/bold]: {_safe(study.ref.name)} on {_safe(study.data)}, "
-        f"{study.spec.sampler}, {study.epochs} epochs, {budget}{limit}{more}\n{why}{_goal(study)}"
-        f"[dim]storage {_safe(redact(url))}[/dim]{start}",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _goal(study: ResolvedStudy) -> str:
-    """What is searched by, where it is not the model's own objective alone."""
-    if study.objectives == (study.model.objective,) and not study.constraints:
-        return ""
-    goals = ", ".join(f"{one.direction} {one.metric}" for one in study.objectives)
-    kept = "".join(f", keep {one}" for one in study.constraints)
-    why = "; nothing is pruned, for trials are pruned by one objective" if study.several else ""
-    return _safe(f"{goals}{kept}{why}") + "\n"
 
 
 def _safe(text: str) -> str:

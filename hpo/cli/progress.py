@@ -1,33 +1,103 @@
-"""The live displays of a running study (a line a trial) and of a comparison (a line a study)."""
+"""The live display of a running study: lines for trials that ended, rows for those that run."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
+from hpo.cli.forecast import Forecast
+from hpo.cli.output import duration, number
+from hpo.parameter_forms import format_params, shown_params
 from hpo.pareto import dominates
+from hpo.storage.attempts import REASON
+from hpo.storage.outcomes import outcome_of, outcomes_text
+from hpo.tune.observer import Observer
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from hpo.outcome.workload import Workload
     from hpo.storage.ledger import Ledger
 
+MOST_ROWS = 12
+"""Running trials that are shown one by one."""
+_WIDE = 100
+"""Columns of a terminal that has room for the parameters of running trials."""
+_HEARTBEAT_S = 60
+"""Seconds between two lines on the progress, where the output is no terminal."""
 
-class _Display:
-    """One bar, shown while the context lasts."""
 
-    def __init__(self, console: Console) -> None:
+@dataclass
+class Row:
+    """A running trial.
+
+    Attributes:
+        epoch: epochs done.
+        curve: the guiding metric's last and best value.
+        waits: what it waits for, if no worker has room for it.
+        placed: whether a worker has it.
+    """
+
+    params: Mapping[str, Any]
+    started: float = field(default_factory=time.monotonic)
+    epoch: int = 0
+    curve: tuple[float, float] | None = None
+    waits: str = ""
+    placed: bool = False
+
+
+class StudyProgress(Observer):
+    """Shows a search, and the confirming and retraining after it.
+
+    Args:
+        n_trials: trials this run starts, None if open.
+        epochs: of a full trial.
+        after: the trainings after the search.
+        timeout: seconds given to the search, None if open.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        ledger: Ledger,
+        n_trials: int | None,
+        epochs: int,
+        after: Workload,
+        timeout: float | None,
+    ) -> None:
         self.console = console
-        self.started = time.monotonic()
-        self.progress = _bar(console)
+        self.ledger = ledger
+        self.epochs = epochs
+        self.after = after
+        self.forecast = Forecast(epochs, n_trials, after.n_trainings, timeout)
+        self.rows: dict[int, Row] = {}
+        self.paused: dict[int, Row] = {}
+        self.counts: dict[str, int] = {}
+        self.phase_name, self.phase_done, self.phase_total = "starting workers", 0, 0
+        self.began = time.monotonic()
+        self.first_trial: float | None = None
+        self._guess: tuple[float, float] | None = None  # seconds left, and when that was guessed
+        self._last_line = self.began
+        objectives = ledger.meta.objectives
+        self.signs = [one.sign for one in objectives]
+        top = ledger.front() if ledger.meta.several else ledger.top(1)
+        self.best: list[tuple[int, list[float]]] = [(t.number, t.values) for t in top]
+        self.live = Live(
+            get_renderable=self._render, console=console, refresh_per_second=4, transient=True
+        )
 
     def __enter__(self) -> Self:
-        self.progress.start()
+        self.live.start()
         return self
 
     def __exit__(
@@ -36,49 +106,54 @@ class _Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.progress.stop()
+        self.live.stop()
 
+    # What the search tells
 
-class StudyProgress(_Display):
-    """Observer of `tune.driver.search`; also shows confirming and retraining.
+    def trial_started(self, number: int, params: Mapping[str, Any]) -> None:
+        if self.first_trial is None:
+            self.first_trial = time.monotonic()
+            self.phase_name = "searching"
+        self.rows[number] = self._taken(number) or Row(params)
 
-    Args:
-        n_trials: trials this run starts, None if open.
-        timeout: seconds given to the search, None if open.
-    """
+    def trial_waits(self, number: int, reason: str) -> None:
+        self.rows[number].waits = reason
 
-    def __init__(
-        self, console: Console, ledger: Ledger, n_trials: int | None, timeout: float | None
-    ) -> None:
-        super().__init__(console)
-        self.ledger = ledger
-        self.n_trials = n_trials
-        self.timeout = timeout
-        self.phase_name = ""
-        self.ended = {"COMPLETE": 0, "PRUNED": 0, "FAIL": 0}
-        self.signs = [one.sign for one in ledger.meta.objectives]
-        self.best: list[tuple[int, list[float]]] = [
-            (trial.number, trial.values) for trial in ledger.top(1)
-        ]
-        if ledger.meta.several:
-            self.best = [(trial.number, trial.values) for trial in ledger.front()]
-        self.task = self.progress.add_task("searching", total=n_trials, state="starting workers")
+    def trial_placed(self, number: int) -> None:
+        if (row := self.rows.get(number)) is not None:
+            row.waits, row.placed = "", True
+            if not row.epoch:
+                row.started = time.monotonic()
 
-    def trial_started(self, number: int) -> None:
-        if sum(self.ended.values()) == 0:
-            self._update()
-
-    def trial_reported(self, number: int) -> None:
+    def trial_reported(self, number: int, epoch: int, value: float) -> None:
+        if (row := self.rows.get(number)) is not None:
+            best = value
+            if row.curve is not None:
+                sign = self.ledger.meta.guide.sign
+                best = max(value, row.curve[1], key=lambda one: sign * one)
+            row.epoch, row.curve, row.placed = epoch, (value, best), True
         self._update()
+
+    def trial_paused(self, number: int) -> None:
+        if (row := self.rows.pop(number, None)) is not None:
+            self.paused[number] = row
 
     def trial_ended(self, number: int) -> None:
+        row = self._taken(number)
         trial = self.ledger.trial(number)
-        state = trial.state.name
-        self.ended[state] = self.ended.get(state, 0) + 1
-        if state == "COMPLETE" and all(by <= 0 for by in trial.constraints.values()):
+        outcome = outcome_of(trial)
+        self.counts[outcome] = self.counts.get(outcome, 0) + 1
+        if outcome == "complete" and all(by <= 0 for by in trial.constraints.values()):
             self._place(number, trial.values)
-        self.console.print(escape(self._line(trial, state)), highlight=False, soft_wrap=True)
+        epochs = len(trial.intermediate_values) or (row.epoch if row else 0)
+        self.forecast.trial_ended(epochs, complete=outcome == "complete")
+        self._print_end(trial, outcome)
         self._update()
+
+    def _taken(self, number: int) -> Row | None:
+        """A trial's row, which is no longer shown."""
+        rows = self.rows if number in self.rows else self.paused
+        return rows.pop(number, None)
 
     def _place(self, number: int, values: list[float]) -> None:
         """Puts a trial among the best, which is one, or a front."""
@@ -89,138 +164,164 @@ class StudyProgress(_Display):
         self.best = [one for one in self.best if not dominates(values, one[1], self.signs)]
         self.best.append((number, values))
 
-    def _line(self, trial: Any, state: str) -> str:
-        best, several = "", len(self.signs) > 1
-        if several:
-            best = f" Front: {len(self.best)} trials."
-        elif self.best:
-            best = f" Best is trial {self.best[0][0]} with value: {self.best[0][1][0]:.6g}."
-        if state == "COMPLETE":
-            values = ", ".join(f"{value:.6g}" for value in trial.values)
-            broken = any(by > 0 for by in trial.constraints.values())
-            return (
-                f"Trial {trial.number} finished with value{'s' * several}: {values} and "
-                f"parameters: {trial.params}.{' Infeasible.' * broken}{best}"
+    # Lines for trials that ended
+
+    def _print_end(self, trial: FrozenTrial, outcome: str) -> None:
+        line = self._line(trial, outcome)
+        params = ""
+        if outcome == "complete":
+            fixed = self.ledger.meta.settings.get("fixed")
+            params = shown_params(trial.params, fixed)
+        if not self.console.is_terminal:  # one line a trial, for `grep`
+            text = f"{line}; {params}" if params else line
+            self.console.print(Text(text), soft_wrap=True)
+            self._last_line = time.monotonic()
+            return
+        self.console.print(Text(line))
+        if params:
+            self.console.print(Padding(Text(params, style="dim"), (0, 0, 0, 4), expand=False))
+
+    def _line(self, trial: FrozenTrial, outcome: str) -> str:
+        meta = self.ledger.meta
+        if outcome == "complete":
+            values = ", ".join(
+                f"{one.metric} {number(value)}"
+                for one, value in zip(meta.objectives, trial.values, strict=True)
             )
-        if state == "PRUNED":
-            value = f" with value: {trial.values[0]:.6g}" if trial.values else ""
-            return f"Trial {trial.number} pruned after epoch {trial.last_step}{value}."
-        return f"Trial {trial.number} failed: {trial.user_attrs.get('fail_reason', 'no reason')}"
+            broken = any(by > 0 for by in trial.constraints.values())
+            return f"Trial {trial.number} complete: {values}" + (
+                "; breaks a constraint" if broken else self._beside_best(trial.number)
+            )
+        if outcome == "pruned":
+            value = f": {meta.guide.metric} {number(trial.values[0])}" if trial.values else ""
+            return (
+                f"Trial {trial.number} pruned after epoch {trial.last_step} of {self.epochs}"
+                + value
+            )
+        if outcome == "interrupted":
+            return f"Trial {trial.number} interrupted; the next run tries it again"
+        reason = trial.user_attrs.get(REASON, "no reason is known")
+        if outcome == "lost":
+            return f"Trial {trial.number} {reason}"
+        return f"Trial {trial.number} failed: {reason}"
+
+    def _beside_best(self, trial: int) -> str:
+        own = any(at == trial for at, _ in self.best)
+        if len(self.signs) > 1:
+            return f"; {'on the front' if own else 'not on the front'} of {len(self.best)} trials"
+        if own:
+            return ", the best so far"
+        return f"; {self._best_text()}" if self.best else ""
+
+    def _best_text(self) -> str:
+        """`best 0.972 (trial 1)`, or how large the front is."""
+        if not self.best:
+            return ""
+        if len(self.signs) > 1:
+            return f"front of {len(self.best)} trials"
+        at, values = self.best[0]
+        return f"best {number(values[0])} (trial {at})"
+
+    # What is left
 
     def _update(self) -> None:
-        ended = sum(self.ended.values())
-        text = (
-            f"{self.ended['COMPLETE']} done, {self.ended['PRUNED']} pruned, "
-            f"{self.ended['FAIL']} failed"
-        )
-        if len(self.signs) > 1:
-            text += f" · front of {len(self.best)}"
-        elif self.best:
-            text += f" · best {self.best[0][1][0]:.4g}"
-        left = self._seconds_left(ended)
-        if left is not None:
-            text += f" · {_duration(left)} left"
-        self.progress.update(self.task, completed=ended, state=text)
+        now = time.monotonic()
+        since = self.first_trial or self.began
+        running = [row.epoch for row in self.rows.values()]
+        left = self.forecast.seconds_left(now - since, running)
+        self._guess = None if left is None else (left, now)
+        if not self.console.is_terminal and now - self._last_line > _HEARTBEAT_S:
+            self._last_line = now
+            self.console.print(Text(f"{self._title()}: {self._state()}"), soft_wrap=True)
 
-    def _seconds_left(self, ended: int) -> float | None:
-        elapsed = time.monotonic() - self.started
-        guesses = []
-        if self.n_trials is not None and ended:
-            guesses.append(elapsed / ended * max(0, self.n_trials - ended))
-        if self.timeout is not None:
-            guesses.append(max(0.0, self.timeout - elapsed))
-        return min(guesses) if guesses else None
+    def _seconds_left(self) -> float | None:
+        """Counts down between two guesses, but never to nothing while something is left."""
+        if self._guess is None:
+            return None
+        left, at = self._guess
+        return max(left - (time.monotonic() - at), left / 10)
 
     def phase(self, name: str, done: int, total: int) -> None:
         """Shows confirming and retraining in place of the search."""
-        if name != self.phase_name and total and not self.console.is_terminal:
-            self.console.print(f"{name}: {total} trainings", highlight=False)
-        self.phase_name = name
-        self.progress.update(
-            self.task, description=name, total=total, completed=done, state=f"{done} of {total}"
+        if not total:
+            return
+        if name != self.phase_name:
+            self.phase_name, self.phase_done = name, 0
+            self.rows.clear()
+            self.forecast.searching = False
+            self.forecast.n_after = total + (self._n_later if name == "confirming" else 0)
+            if not self.console.is_terminal:
+                epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+                self.console.print(Text(f"{name}: {total} trainings of {epochs}"))
+        for _ in range(done - self.phase_done):
+            self.forecast.trained()
+        self.phase_done, self.phase_total = done, total
+        self._update()
+
+    @property
+    def _n_later(self) -> int:
+        return self.after.n_retrained
+
+    def _title(self) -> str:
+        """`3 of 8 trials, then at most 14 trainings`"""
+        later = ""
+        if self.phase_total:
+            what = f"{self.phase_done} of {self.phase_total} trainings"
+            if self.phase_name == "confirming" and self._n_later:
+                later = f", then {self._n_later} to retrain"
+        else:
+            n, of = self.forecast.n_ended, self.forecast.n_trials
+            what = f"{n} trials" if of is None else f"{n} of {of} trials"
+            if n_after := self.after.n_trainings:
+                most = "at most " if self.after.with_default else ""
+                later = f", then {most}{n_after} trainings"
+        return f"{self.phase_name}: {what}{later}"
+
+    def _state(self) -> str:
+        parts = [outcomes_text(self.counts), self._best_text()]
+        parts.append(duration(time.monotonic() - self.began))
+        left = self._seconds_left()
+        if left is not None:
+            parts.append(f"about {duration(left)} left")
+        elif self.phase_total or self.rows:
+            parts.append("time left not known yet")
+        return " · ".join(filter(None, parts))
+
+    def _share(self) -> float | None:
+        """Of the whole work that is done, by time."""
+        left = self._seconds_left()
+        if left is None:
+            return None
+        elapsed = time.monotonic() - self.began
+        return elapsed / (elapsed + left)
+
+    # The display
+
+    def _render(self) -> RenderableType:
+        share = self._share()
+        line = Table.grid(padding=(0, 1))
+        line.add_row(
+            ProgressBar(total=1.0, completed=share or 0.0, width=16, pulse=share is None),
+            Text(self._title(), no_wrap=True, overflow="ellipsis"),
         )
+        parts: list[RenderableType] = [self._table()] if self.rows else []
+        return Group(*parts, line, Text(self._state(), style="dim"))
 
-
-class ComparisonProgress(_Display):
-    """Display of `compare.contest.run`: one bar over all trials of all studies.
-
-    Args:
-        n_studies: of the comparison.
-        n_trials: of each.
-    """
-
-    def __init__(self, console: Console, n_studies: int, n_trials: int) -> None:
-        super().__init__(console)
-        self.n_studies = n_studies
-        self.n_trials = n_trials
-        self.n_ended = 0
-        self.n_before: int | None = None
-        self.progress = _bar(console)
-        total = n_studies * n_trials
-        self.task = self.progress.add_task("comparing", total=total, state="starting workers")
-
-    @contextmanager
-    def study(self, done: int, ledger: Ledger, n_left: int) -> Iterator[ComparisonProgress]:
-        """Shows one study while it runs, and a line when it ends."""
-        self.name, self.done = ledger.name, done
-        self.n_ended = (done + 1) * self.n_trials - n_left
-        if self.n_before is None:
-            self.n_before = self.n_ended
-        self._update()
-        yield self
-        best = ledger.best()
-        counts = ", ".join(f"{n} {state.lower()}" for state, n in ledger.counts().items())
-        value = "nothing completed" if best is None else f"best {best.value:.6g}"
-        self.console.print(
-            escape(f"{done + 1}/{self.n_studies} {ledger.name}: {counts}; {value}"),
-            highlight=False,
-            soft_wrap=True,
-        )
-
-    def testing(self, done: int, total: int) -> None:
-        """Shows how many of the bests are retrained and tested."""
-        if total:
-            self.progress.update(
-                self.task,
-                description="testing",
-                total=total,
-                completed=done,
-                state=f"{done} of {total} retrained",
-            )
-
-    def trial_started(self, number: int) -> None:
-        self._update()
-
-    def trial_reported(self, number: int) -> None: ...
-
-    def trial_ended(self, number: int) -> None:
-        self.n_ended += 1
-        self._update()
-
-    def _update(self) -> None:
-        state = f"{self.name} ({self.done + 1} of {self.n_studies})"
-        now = self.n_ended - (self.n_before or 0)
-        if now:
-            left = self.n_studies * self.n_trials - self.n_ended
-            elapsed = time.monotonic() - self.started
-            state += f" · {_duration(elapsed / now * max(0, left))} left"
-        self.progress.update(self.task, completed=self.n_ended, state=state)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h {minutes:02d}m"
-    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
+    def _table(self) -> Table:
+        metric = self.ledger.meta.guide.metric
+        wide = self.console.width >= _WIDE
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+        for name in ("trial", "epoch", metric, "best", "time"):
+            table.add_column(name, justify="right", no_wrap=True, max_width=16)
+        table.add_column("parameters" if wide else "", no_wrap=True, overflow="ellipsis", ratio=1)
+        rows = list(self.rows.items())
+        for at, row in rows[:MOST_ROWS]:
+            last, best = (number(value) for value in row.curve) if row.curve else ("", "")
+            note = "" if row.placed else f"waits for {row.waits}" if row.waits else "starts"
+            if wide and not row.waits:
+                note = format_params(row.params)
+            took = duration(time.monotonic() - row.started)
+            table.add_row(str(at), f"{row.epoch}/{self.epochs}", last, best, took, Text(note))
+        if len(rows) > MOST_ROWS:
+            table.add_row("...", "", "", "", "", f"and {len(rows) - MOST_ROWS} more")
+        return table

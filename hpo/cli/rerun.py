@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.flags import Quiet, Storage, StudyName
-from hpo.cli.inspect import Form, open_study
-from hpo.cli.output import Format, print_json, print_rows
+from hpo.cli.inspect import open_study
+from hpo.cli.output import Form, Format, print_json, print_rows
 from hpo.cli.streams import answer, user_code
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpo.cli.dashboard import token_of
 from hpo.cli.flags import Quiet, Storage, option
-from hpo.cli.inspect import token_of
 from hpo.errors import HpoError, SpecError
 
 if TYPE_CHECKING:

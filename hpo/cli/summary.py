@@ -1,11 +1,11 @@
-"""What a run came to: best configuration, confirmation, test figures, files, next commands."""
+"""A run's outcome: best configuration, confirmation, test figures, files, next commands."""
 
 from __future__ import annotations
 
 import json
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hpo.parameter_forms import format_params
+from hpo.cli.output import number
+from hpo.parameter_forms import shown_params
+from hpo.storage.outcomes import outcomes_text
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -55,6 +57,8 @@ def summarize(
         "interrupted": end is not None and end.signal is not None,
         "search_s": round(end.duration_s, 1) if end else None,
         "trials": ledger.counts(),
+        "outcomes": ledger.outcomes(),
+        "fixed": dict(study.fixed),
         "started_from": started_from(ledger.study.user_attrs),
         "best": None,
         "confirmed": None,
@@ -130,10 +134,14 @@ def print_summary(facts: Mapping[str, Any]) -> None:
     from hpo.storage.warm_start import started_text
 
     console = Console(highlight=False, soft_wrap=True)
-    counts = ", ".join(f"{n} {state.lower()}" for state, n in facts["trials"].items() if n)
+    counts = outcomes_text(facts["outcomes"])
     took = f" in {facts['search_s']:.0f} s of search" if facts["search_s"] is not None else ""
     verb = "interrupted" if facts["interrupted"] else "finished"
-    console.print(f"\n[bold]{escape(facts['study'])}[/bold] {verb}: {counts or 'no trials'}{took}")
+    goal = _goal(facts)
+    console.print(
+        f"\n[bold]{escape(facts['study'])}[/bold] {verb}: {counts or 'no trials'}{took}; "
+        f"{escape(goal)}"
+    )
     if facts["started_from"]:
         console.print(f"Started from {escape(started_text(facts['started_from']))}")
     if facts["sampler_choices"]:
@@ -150,8 +158,8 @@ def print_summary(facts: Mapping[str, Any]) -> None:
         best = facts["best"]
         console.print(
             f"Best of the search: trial {best['trial']} with {facts['metric']} "
-            f"{best['value']:.4f}{escape(_origin_text(best))}\n"
-            f"  {escape(format_params(best['params']))}"
+            f"{number(best['value'])}{escape(_origin_text(best))}\n"
+            f"  {escape(shown_params(best['params'], facts['fixed']))}"
         )
     if facts["best"] is not None and facts.get("infeasible"):
         kept = ", ".join(facts["constraints"])
@@ -163,6 +171,11 @@ def print_summary(facts: Mapping[str, Any]) -> None:
     if facts["report"]:
         console.print(f"Report: {escape(facts['report'])}")
     _print_next(console, facts)
+
+
+def _goal(facts: Mapping[str, Any]) -> str:
+    goals = ", ".join(f"{one['direction']} {one['metric']}" for one in facts["objectives"])
+    return "; ".join([goals, *facts["constraints"]])
 
 
 def _print_front(console: Console, facts: Mapping[str, Any]) -> None:
@@ -178,13 +191,12 @@ def _print_front(console: Console, facts: Mapping[str, Any]) -> None:
     console.print(f"Pareto front: {n}.")
     if ties:
         console.print(f"Differences within noise count as none (standard deviations: {ties}).")
-    table = Table(title_justify="left", header_style="bold")
-    for column in ("trial", *names):
-        table.add_column(column, justify="right")
-    table.add_column("parameters", overflow="fold")
+    table = _table(("trial", *names))
     for row in front[:MOST_OF_FRONT]:
-        values = (f"{row['values'][name]:.5g}" for name in names)
-        table.add_row(str(row["trial"]), *values, escape(format_params(row["params"])))
+        values = (number(row["values"][name]) for name in names)
+        table.add_row(
+            str(row["trial"]), *values, escape(shown_params(row["params"], facts["fixed"]))
+        )
     console.print(table)
     if len(front) > MOST_OF_FRONT:
         console.print(f"... and {len(front) - MOST_OF_FRONT} more: `hpo best` lists all.")
@@ -200,16 +212,22 @@ def _print_confirmed_front(console: Console, facts: Mapping[str, Any]) -> None:
     """The chosen configuration and the default, each objective's mean."""
     ranking = facts["confirmed"]
     names = list(ranking[0]["means"])
-    title = f"Confirmed: means of {ranking[0]['n_seeds']} fresh seeds"
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for column in ("trial", *names):
-        table.add_column(column, justify="right")
-    table.add_column("parameters", overflow="fold")
+    title = f"Confirmed: means of {ranking[0]['n_seeds']} new seeds; {_goal(facts)}"
+    table = _table(("trial", *names), title)
     for row in ranking:
-        means = (f"{row['means'][name]:.5g}" for name in names)
-        table.add_row(_title(row), *means, escape(format_params(row["params"])))
+        means = (number(row["means"][name]) for name in names)
+        table.add_row(_title(row), *means, escape(shown_params(row["params"], facts["fixed"])))
     console.print(table)
     console.print(facts["verdict"])
+
+
+def _table(numbers: Sequence[str], title: str | None = None) -> Table:
+    """Columns of numbers, which are never split, and one of parameters."""
+    table = Table(title=escape(title) if title else None, title_justify="left", header_style="bold")
+    for column in numbers:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("parameters", overflow="fold")
+    return table
 
 
 def _origin_text(best: Mapping[str, Any]) -> str:
@@ -221,17 +239,15 @@ def _print_confirmed(console: Console, facts: Mapping[str, Any]) -> None:
         _print_confirmed_front(console, facts)
         return
     ranking = facts["confirmed"]
-    table = Table(title="Confirmed on fresh seeds", title_justify="left", header_style="bold")
-    for column in ("trial", "search", f"mean of {ranking[0]['n_seeds']}", "sd"):
-        table.add_column(column, justify="right")
-    table.add_column("parameters", overflow="fold")
+    columns = ("trial", "search", f"mean of {ranking[0]['n_seeds']}", "sd")
+    table = _table(columns, f"Confirmed on new seeds; {_goal(facts)}")
     for row in ranking:
         table.add_row(
             _title(row),
-            "-" if row["searched"] is None else f"{row['searched']:.4f}",
-            f"{row['mean']:.4f}",
-            "-" if math.isnan(row["sd"]) else f"{row['sd']:.4f}",
-            escape(format_params(row["params"])),
+            "-" if row["searched"] is None else number(row["searched"]),
+            number(row["mean"]),
+            "-" if math.isnan(row["sd"]) else number(row["sd"]),
+            escape(shown_params(row["params"], facts["fixed"])),
         )
     console.print(table)
     if len(ranking) > 1 and not (ranking[0]["default"] or ranking[1]["default"]):
@@ -279,20 +295,7 @@ def _print_test(console: Console, facts: Mapping[str, Any]) -> None:
 def _print_next(console: Console, facts: Mapping[str, Any]) -> None:
     name = shlex.quote(facts["study"])
     console.print("[bold]Next[/bold]")
-    lines = []
-    if facts["interrupted"]:
-        lines.append((f"hpo resume {name}", "go on where it stopped"))
-    elif facts["path"] is None and facts["best"] is not None:
-        lines.append((f"hpo retrain {name}", "confirm, retrain and save the best"))
-    if another := _another_of_front(facts):
-        lines.append((f"hpo retrain {name} --trial {another}", "another point of the front"))
-    lines += [
-        (f"hpo best {name} --top 5", "the best configurations"),
-        (f"hpo trials {name}", "every trial"),
-        (f"hpo report {name} --open", "its page"),
-        ("hpo dashboard", "look at it in the browser"),
-    ]
-    _print_commands(console, lines)
+    _print_commands(console, _next_commands(facts, name))
     if facts["load"] is not None:
         _print_commands(console, _uses(facts))
         code = f"import hpo; print({facts['load']})"
@@ -304,6 +307,27 @@ def _another_of_front(facts: Mapping[str, Any]) -> int | None:
     front = [row["trial"] for row in facts.get("front", ())]
     chosen = facts["confirmed"][0]["trial"] if facts["confirmed"] else next(iter(front), None)
     return next((number for number in front if number != chosen), None)
+
+
+def _next_commands(facts: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
+    """What helps now: after a search without a result, the way to its failures."""
+    lines = []
+    if facts["interrupted"]:
+        lines.append((f"hpo resume {name}", "continue where it stopped"))
+    elif facts["path"] is None and facts["best"] is not None:
+        lines.append((f"hpo retrain {name}", "confirm, retrain and save the best"))
+    if (another := _another_of_front(facts)) is not None:
+        lines.append((f"hpo retrain {name} --trial {another}", "another point of the front"))
+    if facts["best"] is not None:
+        lines.append((f"hpo best {name} --top 5", "the best configurations"))
+    if facts["outcomes"].get("failed") and facts["best"] is None:
+        lines.append((f"hpo trials {name} --state failed", "why the trials failed"))
+        lines.append((f"hpo resume {name} --retry-failed", "try them again, once mended"))
+    elif facts["trials"]:
+        lines.append((f"hpo trials {name}", "every trial"))
+    if facts["best"] is not None:
+        lines.append((f"hpo report {name} --open", "the study's page"))
+    return [*lines, ("hpo dashboard", "all studies in the browser")]
 
 
 def _uses(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -14,8 +14,8 @@ from hpo.storage.ledger import Ledger
 from hpo.storage.request import remember
 from hpo.storage.view import StudyView
 from hpo.study import ResolvedStudy
-from hpo.tune.bridge import Observer
 from hpo.tune.driver import drive, search
+from hpo.tune.observer import Observer
 from hpo.tune.resources import Resources
 from hpo.tune.stop import Stop
 

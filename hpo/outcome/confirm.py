@@ -38,7 +38,8 @@ _ROUNDED = 1e-9
 """A half width of less than this share of the gap is what rounding left of none."""
 
 OnDone = Callable[[int, int, float | None], None]
-"""Called with (done, total, value or None for a failed run) after each training."""
+"""Called with (done, total, value or None for a failed run), first with 0 done, then after each
+training."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,7 @@ def confirm(
         todo = []
     jobs = [replace(base, params={**base.params, **c.params}, seed=s) for c, s in todo]
     errors = []
+    on_done(0, len(jobs), None)
     for done, (index, result) in enumerate(train_all(jobs, _alone(study, resources)), start=1):
         candidate, seed = todo[index]
         # JSON, and so the dashboard's page, has no NaN.

@@ -6,11 +6,12 @@ A study of 10,000 trials takes Optuna seconds to load, and this some millisecond
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from hpo.storage.attempts import PAUSED
+from hpo.storage.attempts import CUT_OFF, KIND, PAUSED, WAITING
 from hpo.storage.lock import engine_of
 
 if TYPE_CHECKING:
@@ -115,20 +116,35 @@ def attribute_of_failed(storage: BaseStorage, study_id: int, key: str) -> dict[s
     return {"unknown" if text is None else str(json.loads(text)): n for text, n in rows}
 
 
-def n_paused(storage: BaseStorage, study_id: int) -> int:
-    """How many RUNNING trials wait to be promoted."""
+def refinements(storage: BaseStorage, study_id: int | None = None) -> dict[int, Counter[str]]:
+    """What FAIL and RUNNING trials are more exactly, by study id: how many were interrupted or
+    lost, are paused or wait for a worker.
+
+    Args:
+        study_id: of one study; None: of all.
+    """
     from sqlalchemy import func, select
 
     trials, _, attrs = _tables()
     query = (
-        select(func.count())
-        .select_from(trials)
-        .join(attrs, (attrs.c.trial_id == trials.c.trial_id) & (attrs.c.key == PAUSED))
-        .where(trials.c.study_id == study_id, trials.c.state == "RUNNING")
-        .where(attrs.c.value_json != "null")
+        select(trials.c.study_id, trials.c.state, attrs.c.key, attrs.c.value_json, func.count())
+        .join(attrs, attrs.c.trial_id == trials.c.trial_id)
+        .where(trials.c.state.in_(("FAIL", "RUNNING")), attrs.c.key.in_((KIND, PAUSED, WAITING)))
+        .group_by(trials.c.study_id, trials.c.state, attrs.c.key, attrs.c.value_json)
     )
+    if study_id is not None:
+        query = query.where(trials.c.study_id == study_id)
+    found: dict[int, Counter[str]] = {}
     with engine_of(storage).connect() as connection:
-        return int(connection.execute(query).scalar_one())
+        for study, state, key, text, n in connection.execute(query):
+            value = json.loads(text)
+            if state.name == "RUNNING":
+                name = key if key != KIND and value is not None else None
+            else:
+                name = value if key == KIND and value in CUT_OFF else None
+            if name is not None:
+                found.setdefault(study, Counter())[name] += n
+    return found
 
 
 def _tables() -> tuple[Any, Any, Any]:

@@ -22,6 +22,8 @@ ORIGIN, KIND, REASON = "origin", "fail_kind", "fail_reason"
 """Trial attributes: where a trial comes from; why it failed, as a FailKind and in one line."""
 PAUSED = "paused"
 """Trial attribute: the epoch after which a RUNNING trial waits to be promoted; None: it goes on."""
+WAITING = "waiting"
+"""Trial attribute: what a RUNNING trial without a worker waits for; None: it has one."""
 
 
 @dataclass(frozen=True)

@@ -329,7 +329,7 @@ class Ledger(StudyView):
             attrs: what it is to have should nothing more come of it.
         """
         for key, item in {**attrs, PAUSED: epoch}.items():
-            self._set_user_attr(number, key, finite(item))
+            self.set_trial_attr(number, key, finite(item))
         self._running[number].user_attrs.update(attrs)
         self._paused.add(number)
 
@@ -343,10 +343,11 @@ class Ledger(StudyView):
         )
         if number is not None:
             self._paused.remove(number)
-            self._set_user_attr(number, PAUSED, None)
+            self.set_trial_attr(number, PAUSED, None)
         return number
 
-    def _set_user_attr(self, number: int, key: str, value: Any) -> None:
+    def set_trial_attr(self, number: int, key: str, value: Any) -> None:
+        """Stores an attribute of a trial that is under way here."""
         trial_id = self._running[number]._trial_id
         self.patience(partial(self.storage.set_trial_user_attr, trial_id, key, value))
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from hpo.storage.aggregates import Totals, totals
+from hpo.errors import SpecError
+from hpo.storage.aggregates import Totals, refinements, totals
 from hpo.storage.ledger import Ledger
 from hpo.storage.measured import is_feasible
-from hpo.storage.meta import META
+from hpo.storage.meta import META, meta_of
+from hpo.storage.outcomes import outcomes
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -20,21 +22,22 @@ class StudySummary:
     """A study in one line of a list.
 
     Attributes:
-        direction: of each objective, with commas between.
+        goal: `maximize accuracy`; of several objectives each, and the constraints.
+        trials: how many by outcome, as `storage.outcomes` has them.
         best: of several objectives the best of each, whichever trial has it.
     """
 
     name: str
     model: str
-    direction: str
-    n_trials: dict[str, int]
+    goal: str
+    trials: dict[str, int]
     best: float | list[float] | None
     started: datetime | None
 
 
 def list_studies(storage: BaseStorage) -> list[StudySummary]:
     """All studies in the storage, also those of plain Optuna, by name."""
-    by_study = totals(storage)
+    by_study, refined = totals(storage), refinements(storage)
     found = []
     for study in storage.get_all_studies():
         known = by_study.get(study._study_id, Totals({}))
@@ -43,13 +46,21 @@ def list_studies(storage: BaseStorage) -> list[StudySummary]:
             StudySummary(
                 name=study.study_name,
                 model=str(meta.get("model", "-")) if isinstance(meta, dict) else "-",
-                direction=", ".join(d.name.lower() for d in study.directions),
-                n_trials=known.n_trials,
+                goal=_goal(study),
+                trials=outcomes(known.n_trials, refined.get(study._study_id, {})),
                 best=_best(storage, study, known),
                 started=known.started,
             )
         )
     return sorted(found, key=lambda s: s.name)
+
+
+def _goal(study: Any) -> str:
+    """What is searched by; of a study of plain Optuna the directions alone."""
+    try:
+        return meta_of(study).goal
+    except SpecError:
+        return ", ".join(direction.name.lower() for direction in study.directions)
 
 
 def _best(storage: BaseStorage, study: Any, known: Totals) -> float | list[float] | None:

@@ -11,12 +11,13 @@ import numpy as np
 
 from hpo.errors import SpecError
 from hpo.pareto import front_of, nearest_first
-from hpo.storage.aggregates import attribute_of_failed, by_state, by_value, n_paused
+from hpo.storage.aggregates import attribute_of_failed, by_state, by_value, refinements
 from hpo.storage.attempts import REASON
 from hpo.storage.lease import Driver, current_drivers
 from hpo.storage.measured import is_feasible
 from hpo.storage.meta import StudyMeta, meta_of
 from hpo.storage.noise import CONFIRMED, noise_of
+from hpo.storage.outcomes import outcomes
 from hpo.storage.retry import Patience
 
 if TYPE_CHECKING:
@@ -82,9 +83,11 @@ class StudyView:
         """Number of trials by state, only states that occur."""
         return self.patience(lambda: by_state(self.storage, self.study._study_id))
 
-    def n_paused(self) -> int:
-        """How many of the RUNNING trials are no worker's, but wait to be promoted."""
-        return self.patience(lambda: n_paused(self.storage, self.study._study_id))
+    def outcomes(self) -> dict[str, int]:
+        """Number of trials by outcome, as `storage.outcomes` has them."""
+        study_id = self.study._study_id
+        refined = self.patience(lambda: refinements(self.storage, study_id))
+        return outcomes(self.counts(), refined.get(study_id, {}))
 
     def failures(self) -> dict[str, int]:
         """Number of FAIL trials by reason, the most frequent first."""

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hpo.errors import TrialError
 from hpo.storage.attempts import PAUSED, FailKind
@@ -23,23 +23,15 @@ from hpo.storage.ledger import Asked, Ledger
 from hpo.training import checkpoint
 from hpo.training.session import Job
 from hpo.tune.limits import Limits
+from hpo.tune.observer import Observer
 from hpo.tune.report import REPORT
 from hpo.tune.running import Running, attrs_of
+from hpo.tune.waiting import WaitingRoom
 
 LOOK_S = 5.0
 _LAST_WAIT_S = 15
 FINISHED = "FINISHED"
 """Tune's word for a searcher that has no more trials."""
-
-
-class Observer(Protocol):
-    """Who wants to know: the progress display, tests."""
-
-    def trial_started(self, number: int) -> None: ...
-
-    def trial_reported(self, number: int) -> None: ...
-
-    def trial_ended(self, number: int) -> None: ...
 
 
 class Bridge:
@@ -101,6 +93,7 @@ class Bridge:
         self._sweep()
         self._looked = time.monotonic()
         self.slots: Callable[[], int] | None = None
+        self.waiting_room = WaitingRoom(ledger, observer)
         self.known: Callable[[Mapping[str, Any]], Known | None] = lambda params: None
         self.broken: Callable[[], str | None] = lambda: None
         self.killed_for_memory: Callable[[], bool] = lambda: False
@@ -174,7 +167,7 @@ class Bridge:
 
     def _repeat(self, asked: Asked, known: Known) -> None:
         """Tells a trial the curve and the value of an earlier training of its configuration."""
-        self.observer.trial_started(asked.number)
+        self.observer.trial_started(asked.number, asked.params)
         curve = known.trial.intermediate_values
         run = {**known.trial.user_attrs.get("run", {}), CACHED_FROM: known.source}
         run["proposed_s"] = asked.proposed_s
@@ -223,7 +216,8 @@ class Bridge:
     def _launch(self, trial_id: str, trial: Running) -> dict[str, Any]:
         trial.started = time.monotonic()
         self.running[trial_id] = trial
-        self.observer.trial_started(trial.number)
+        self.waiting_room.enter(trial.number)
+        self.observer.trial_started(trial.number, trial.asked.params)
         limits = self.limits
         if trial.alone and limits.memory_bytes is not None:
             limits = replace(limits, memory_bytes=limits.memory_bytes * self.max_concurrent)
@@ -234,6 +228,14 @@ class Bridge:
             checkpoint_at=self.ledger.rungs,
         )
         return {"job": job, "folder": self.folder, "limits": limits}
+
+    def placed(self, trial_id: str) -> None:
+        """A worker has taken a trial."""
+        trial = self.running.get(trial_id)
+        if trial is not None:
+            trial.started = time.monotonic()  # its time limit does not count the wait
+            self.waiting_room.leave(trial.number, placed=True)
+            self.observer.trial_placed(trial.number)
 
     def settle(self) -> None:
         """Ends what is paused and will not be promoted any more."""
@@ -262,6 +264,7 @@ class Bridge:
         if now - self._looked > LOOK_S:
             self._looked = now
             self._news = True  # other drivers report too
+            self.waiting_room.look()
             if self.slots is not None:
                 self.max_concurrent = self.slots()
             if lease is not None and lease.me.shared:
@@ -283,18 +286,18 @@ class Bridge:
         report = json.loads(result[REPORT])
         if "error" not in report and report["epoch"] <= trial.n_told:
             return False  # its checkpoint was gone: what is told stays, and it catches up
-        metric = self.ledger.meta.guide.metric
+        value = report["metrics"].get(metric := self.ledger.meta.guide.metric)
         try:
             for epoch, metrics in enumerate(report.get("restored", ()), start=1):
                 if epoch > trial.n_told:
                     self.ledger.report(number, epoch, metrics.get(metric), prune=False)
-            stop = self.ledger.report(number, report["epoch"], report["metrics"].get(metric))
+            stop = self.ledger.report(number, report["epoch"], value)
         except TrialError as error:
             self.ledger.fail(number, str(error), None, attrs_of(report, trial))
             return True
         if stop:
             (self.pausing if self._can_pause(trial, report) else self.pruned).add(number)
-        self.observer.trial_reported(number)
+        self.observer.trial_reported(number, report["epoch"], float(value))
         return stop
 
     def _can_pause(self, trial: Running, report: dict[str, Any]) -> bool:
@@ -312,6 +315,7 @@ class Bridge:
         trial.spent_s += report["duration_s"]
         self.ledger.pause(trial.number, trial.n_told, attrs)
         self.paused[trial.number] = trial
+        self.observer.trial_paused(trial.number)
 
     def end(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
         """Tells the ledger how a trial ended; a trial cut off by an interrupt is left to it."""
@@ -320,6 +324,7 @@ class Bridge:
             return
         self._news = True
         number = trial.number
+        self.waiting_room.leave(number, placed=False)
         if number in self.pausing and result is not None:
             self._pause(trial, json.loads(result[REPORT]))
             self._give_up(self._hopeless())

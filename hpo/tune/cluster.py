@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from hpo.errors import SpecError
+from hpo.tune.resources import Resources
 
 _PATIENCE_S = 60
 
@@ -60,3 +61,31 @@ def check_nodes(data: str) -> None:
             )
     if problems:
         raise SpecError(problems)
+
+
+def shortage(resources: Resources) -> tuple[int, str]:
+    """How many trials of this driver the cluster has no room for now, and what they lack.
+
+    Returns:
+        The number, and `2 CPUs and 1 GPU: 0 of 8 CPUs and 1 of 2 GPUs are free`.
+    """
+    import ray
+    from ray.util import placement_group_table
+
+    # A placement group's id ends with the id of the job that asked for it.
+    job = ray.get_runtime_context().get_job_id()
+    groups = placement_group_table()
+    n_lacking = sum(
+        group["state"] in ("PENDING", "RESCHEDULING") and key.endswith(job)
+        for key, group in groups.items()
+    )
+    if not n_lacking:
+        return 0, ""
+    n = resources.workers_per_trial
+    total, free = ray.cluster_resources(), ray.available_resources()
+    wanted, there = [], []
+    for kind, each in (("CPU", resources.cpus_per_trial), ("GPU", resources.gpus_per_trial)):
+        if each:
+            wanted.append(f"{n * each:g} {kind}{'s' * (n * each != 1)}")
+            there.append(f"{free.get(kind, 0):g} of {total.get(kind, 0):g} {kind}s")
+    return n_lacking, f"{' and '.join(wanted)}: {' and '.join(there)} are free"

@@ -25,11 +25,13 @@ from hpo.storage.retry import Patience
 from hpo.storage.warm_start import WARM_START, warm_start
 from hpo.study import ResolvedStudy, StudySpec
 from hpo.training.session import Job
-from hpo.tune.bridge import Bridge, Observer
+from hpo.tune.bridge import Bridge
 from hpo.tune.cgroup import OomKills
 from hpo.tune.circumstances import NAMED, PREFIX, circumstances, digest
+from hpo.tune.cluster import shortage
 from hpo.tune.environment import ray_problem, resources_now
 from hpo.tune.limits import Limits, fair_share
+from hpo.tune.observer import Observer
 from hpo.tune.resources import Resources, local_cpus, local_gpus, plan_resources
 from hpo.tune.stop import Stop
 
@@ -177,6 +179,7 @@ def search(
         bridge.known = known.find
     if spec.ray_address is not None:  # nodes come and go
         bridge.slots = lambda: _slots(spec, bridge.max_concurrent)
+        bridge.waiting_room.shortage = lambda: shortage(resources)
     with stop.calls(bridge.interrupt, ledger.abandon), _whole(ledger):
         if not bridge.finished():
             _fit(bridge, resources, local=spec.ray_address is None)
@@ -266,6 +269,7 @@ def _fit(bridge: Bridge, resources: Resources, *, local: bool) -> None:
         LedgerScheduler,
         LedgerSearcher,
         LedgerStopper,
+        Placements,
         use_no_state_files,
         use_waiting_workers,
     )
@@ -293,7 +297,7 @@ def _fit(bridge: Bridge, resources: Resources, *, local: bool) -> None:
                 name="search",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[Forgetter()],
+                callbacks=[Forgetter(), Placements(bridge)],
                 stop=LedgerStopper(bridge),
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             ),

@@ -80,6 +80,16 @@ class Forgetter(Callback):  # type: ignore[misc]
         trials[:-1] = [trial for trial in trials[:-1] if not trial.is_finished()]
 
 
+class Placements(_Stateless, Callback):  # type: ignore[misc]
+    """Tells the bridge when a worker has taken a trial."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self.bridge = bridge
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.bridge.placed(trial.trial_id)
+
+
 def use_no_state_files() -> None:
     """Keeps trials out of Tune's state files: the ledger has them."""
     TuneController._mark_trial_to_checkpoint = lambda self, trial: None

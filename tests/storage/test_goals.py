@@ -53,7 +53,7 @@ def test_each_objective_has_its_value(storage_url: str) -> None:
     told(again, accuracy=0.8, params=40.0)
     assert [t.values for t in again.trials()] == [[0.9, 50.0], [0.8, 40.0]]
     (listed,) = list_studies(open_storage(storage_url, create=False))
-    assert (listed.direction, listed.best) == ("maximize, minimize", [0.9, 40.0])
+    assert (listed.goal, listed.best) == ("maximize accuracy, minimize params", [0.9, 40.0])
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, None, "many"])

@@ -195,7 +195,7 @@ def test_studies_are_listed_and_misspellings_suggested(storage_url: str) -> None
     ledger.complete(0, 0.5)
     (summary,) = list_studies(ledger.storage)
     assert (summary.name, summary.model, summary.best) == ("s", "m", 0.5)
-    assert summary.n_trials == {"COMPLETE": 1}
+    assert (summary.trials, summary.goal) == ({"complete": 1}, "maximize accuracy")
     with pytest.raises(SpecError, match="see `hpo studies`"):
         Ledger.open(ledger.storage, "other")
 

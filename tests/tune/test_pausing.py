@@ -25,6 +25,7 @@ from hpo.storage.sql import open_storage
 from hpo.training.session import Job
 from hpo.tune.bridge import FINISHED, Bridge
 from hpo.tune.limits import Limits
+from hpo.tune.observer import Observer
 from hpo.tune.report import REPORT
 from tests.faults.invariants import broken, tagged_processes
 
@@ -116,15 +117,11 @@ class Executor:
         self._begun: dict[tuple[float, str], int] = {}
 
 
-class Nobody:
+class Nobody(Observer):
     """An observer that counts."""
 
     def __init__(self) -> None:
         self.ended: list[int] = []
-
-    def trial_started(self, number: int) -> None: ...
-
-    def trial_reported(self, number: int) -> None: ...
 
     def trial_ended(self, number: int) -> None:
         self.ended.append(number)
@@ -192,7 +189,7 @@ def test_paused_trials_show_and_end_as_pruned_when_their_driver_dies(
     assert not executor.run(n_steps=40)
     paused, running = len(executor.bridge.paused), len(executor.running)
     assert paused and running
-    assert ledger.n_paused() == paused
+    assert ledger.outcomes()["paused"] == paused
     assert ledger.counts()["RUNNING"] == paused + running
     again = opened(storage_url)  # the first one is no more
     assert again.reconcile() == paused + running
@@ -335,7 +332,10 @@ def test_kill_9_with_trials_paused_loses_and_doubles_nothing(tmp_path: Path) -> 
             time.sleep(0.1)
             with contextlib.suppress(HpoError, SQLAlchemyError):
                 study = Ledger.open(open_storage(url, create=False), "s")
-                if study.n_paused() >= 3 or log.read_text().count("pruned") > before + 3:
+                if (
+                    study.outcomes().get("paused", 0) >= 3
+                    or log.read_text().count("pruned") > before + 3
+                ):
                     break
         time.sleep(random.uniform(0, 1))
         driver.kill()
@@ -343,7 +343,7 @@ def test_kill_9_with_trials_paused_loses_and_doubles_nothing(tmp_path: Path) -> 
         while tagged_processes(str(tmp_path)) and time.monotonic() < deadline:
             time.sleep(0.2)
         study = Ledger.open(open_storage(url, create=False), "s")
-        n_paused += study.n_paused()
+        n_paused += study.outcomes().get("paused", 0)
         assert broken(url, "s", log.read_text()) == []
     assert n_paused
     with log.open("a") as file:

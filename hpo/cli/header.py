@@ -1,0 +1,92 @@
+"""The first lines of a run: what is trained, how often, toward which goal, where it is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.padding import Padding
+from rich.text import Text
+
+from hpo.cli.output import duration
+from hpo.parameter_forms import format_params
+from hpo.storage.attempts import used_budget
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hpo.outcome.workload import Workload
+    from hpo.storage.ledger import Ledger
+    from hpo.study import ResolvedStudy
+
+
+def n_to_run(study: ResolvedStudy, ledger: Ledger, n_left: int | None) -> int | None:
+    """Trials of this run: those that were asked for, or the cells of a grid; None: open."""
+    if n_left is None and study.spec.sampler == "grid":
+        n_ended = sum(map(used_budget, ledger.trials()))
+        return max(0, study.space.grid_size() - n_ended)
+    return n_left
+
+
+def workload_of(
+    study: ResolvedStudy, ledger: Ledger, n_to_run: int | None, chosen: int | None
+) -> Workload:
+    """The trainings after this run's search; `chosen`: the trial that is retrained in any case."""
+    from hpo.outcome.workload import workload
+
+    n_complete = ledger.counts().get("COMPLETE", 0)
+    most = None if n_to_run is None else n_complete + n_to_run
+    return workload(study, most, chosen=chosen)
+
+
+def announce(
+    study: ResolvedStudy,
+    ledger: Ledger,
+    url: str,
+    console: Console,
+    after: Workload,
+    *,
+    only_retrain: bool,
+) -> None:
+    """Prints what will be trained, toward which goal, and where it is stored."""
+    from hpo.storage.sql import redact
+    from hpo.storage.warm_start import started_from
+
+    lines = [f"{study.ref.name} on {study.data}, {ledger.meta.goal}"]
+    if not only_retrain:
+        lines.append(_search_line(study, ledger))
+    if after.n_trainings:
+        then = "" if only_retrain else "then "
+        lines.append(f"{then}{after} ({study.epochs} epochs each)")
+    chosen = getattr(ledger.study.sampler, "chosen", None)
+    if chosen and not only_retrain:
+        lines.append(f"auto chose {chosen(ledger.study)}")
+    if study.fixed:
+        lines.append(f"fixed {format_params(study.fixed)}")
+    if earlier := ", ".join(entry["study"] for entry in started_from(ledger.study.user_attrs)):
+        lines.append(f"starts from {earlier}")
+    lines.append(f"storage {redact(url)}")
+    first, *rest = lines
+    console.print(Text.assemble((study.name, "bold"), f": {first}"))
+    for line in rest:
+        console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False))
+
+
+def _search_line(study: ResolvedStudy, ledger: Ledger) -> str:
+    """`40 trials of up to 5 epochs by tpe; the median pruner stops poor ones`"""
+    budget = "trials until stopped"
+    if study.spec.sampler == "grid":
+        budget = f"the grid's {study.space.grid_size():,} points"
+    if study.n_trials:
+        budget = f"{study.n_trials} trials"
+    elif study.spec.total_trials:
+        budget = f"{study.spec.total_trials} trials in all"
+    limit = f", started within {duration(study.timeout)}" if study.timeout else ""
+    pruner = f"; the {study.spec.pruner} pruner stops poor ones"
+    if study.several:
+        pruner = "; with several objectives no trial is pruned"
+    elif study.spec.pruner == "none":
+        pruner = ""
+    n_before = sum(ledger.counts().values())
+    more = f", after {n_before} earlier trials" if n_before else ""
+    epochs = f"{study.epochs} epoch{'s' * (study.epochs != 1)}"
+    return f"{budget} of up to {epochs} by {study.spec.sampler}{limit}{more}{pruner}"
