@@ -98,7 +98,7 @@ def command(arguments: list[str]) -> None:
     from hpo.tune.bridge import Bridge
 
     _noted(run, "execute", before="resolved")
-    _noted(execute, "_announce", before="driving")
+    _noted(execute, "announce", before="driving")
     _noted(driver, "_fit", before="ray")
     _noted(Bridge, "ask", before="tune")
     _noted(Ledger, "ask", after="asked")
