@@ -95,7 +95,7 @@ def problems_of(function: Callable[..., Any], metric: str, wanted: Iterable[str]
     use.read(node)
     wrong = _wrong(use, function.__name__, metric)
     problems = [f"{file}:{line + number}: {text}" for number, text in wrong]
-    if problems or use.elsewhere or use.metrics is None:
+    if problems or use.elsewhere or not use.metrics:
         return problems
     lacking = [name for name in dict.fromkeys(wanted) if name not in use.metrics]
     reported = ", ".join(use.metrics)
@@ -125,12 +125,12 @@ def _wrong(use: _Use, name: str, metric: str) -> Iterator[tuple[int, str]]:
             yield number, advice(attribute)
     for number, key in use.subscripts:
         yield number, f"{use.name}[{key}]: write {use.name}.params[{key}]"
-    if not use.elsewhere and not any(one == "report" for _, one, _ in use.attributes):
-        returned = f": it returns {use.returned}" if use.returned else ""
+    reports = use.elsewhere or any(one == "report" for _, one, _ in use.attributes)
+    if use.returned and not reports:
         yield (
             0,
-            f"{name} never reports{returned}: call trial.report({metric}=...) after each epoch, or "
-            "once at the end",
+            f"{name} never reports: it returns {use.returned}: call trial.report({metric}=...) "
+            "after each epoch, or once at the end",
         )
 
 

@@ -76,6 +76,7 @@ RIGHT = (
     "m = {'accuracy': 1}; trial.report(**m)",
     "trial.report(*[], accuracy=1)",
     "done = trial.report; done(accuracy=1)",
+    "raise FileNotFoundError('x')",  # that is for its trials to tell
     "if hasattr(trial, 'suggest_float'): trial.suggest_float('x', 0, 1)",
     "def objective(trial): trial.suggest_float('x', 0, 1)\n    trial.report(accuracy=1)",
     "def after(m): trial.report(**m)\n    go(after)",
