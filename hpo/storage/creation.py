@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +55,26 @@ def ensure_study(
                 patience(lambda: study.set_metric_names([one.metric for one in meta.objectives]))
             patience(lambda: study.set_user_attr(META, meta.to_json()))
     return study._study_id
+
+
+@contextlib.contextmanager
+def not_left_empty(storage: BaseStorage, name: str) -> Iterator[None]:
+    """A study that is created while it lasts goes again if an error ends it before a first trial,
+    and no other driver has come to it."""
+    import optuna
+
+    from hpo.storage.lease import current_drivers
+
+    existed = name in Patience()(lambda: optuna.get_all_study_names(storage))
+    try:
+        yield
+    except Exception:
+        with contextlib.suppress(Exception), exclusive(engine_of(storage), "new studies"):
+            if not existed:
+                study = optuna.load_study(study_name=name, storage=storage)
+                if not study.trials and not current_drivers(storage, study._study_id):
+                    optuna.delete_study(study_name=name, storage=storage)
+        raise
 
 
 def _rehearse(engine: Engine, name: str, meta: StudyMeta) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from hpo.errors import HpoError, SpecError
 from hpo.search import make_pruner, make_sampler
 from hpo.search.prior import Prior
-from hpo.storage.creation import ensure_study
+from hpo.storage.creation import ensure_study, not_left_empty
 from hpo.storage.known import KnownTrainings
 from hpo.storage.lease import Driver, Lease
 from hpo.storage.ledger import Ledger, StudyMeta
@@ -85,8 +85,11 @@ def drive(
         )
 
     pruner = make_pruner(spec.pruner, epochs=study.epochs, n_trials=budget)
-    study_id = ensure_study(storage, study.name, meta)
-    with Lease(storage, study_id, study.name, shared=spec.join, on_wait=on_wait) as lease:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(not_left_empty(storage, study.name))
+        study_id = ensure_study(storage, study.name, meta)
+        lease = Lease(storage, study_id, study.name, shared=spec.join, on_wait=on_wait)
+        stack.enter_context(lease)
         ledger = Ledger.create_or_open(storage, study.name, meta, sampler, pruner, lease=lease)
         ledger.reconcile()
         if start.record:

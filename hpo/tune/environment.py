@@ -141,13 +141,45 @@ def _cluster(address: str) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="hpo-ray-") as folder:
         try:
             _connect(folder, address=address)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            raise SpecError(
-                f"ray_address: {address!r}: no Ray cluster there ({reason}): "
-                "start one with `ray start --head`, or leave it out to use this machine"
-            ) from error
+        except Exception as error:  # Ray raises anything, a bare Exception too
+            raise SpecError(f"ray_address: {address!r}: {_refusal(error)}") from error
         yield
+
+
+def _refusal(error: Exception) -> str:
+    """Why a cluster cannot be used, and what to do."""
+    reason = _reason(error)
+    if type(error).__name__ == "AuthenticationError" or "UNAUTHENTICATED" in str(error).upper():
+        return (
+            f"the cluster asks for a token and got {_token_source()}: set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN_PATH to a file with the head's token (`ray get-auth-token` prints it "
+            "there)"
+        )
+    if isinstance(error, RuntimeError) and "version" in reason.lower():
+        return f"{reason}: install the same versions everywhere"
+    return (
+        f"no Ray cluster there ({reason}): start one with `ray start --head`, or leave it out to "
+        "use this machine"
+    )
+
+
+def _token_source() -> str:
+    """Which token Ray uses here, by the order in which it looks."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+        return "none, for RAY_AUTH_MODE is disabled"
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return "the one in RAY_AUTH_TOKEN"
+    file = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path.home() / ".ray" / "auth_token")
+    if not Path(file).is_file():
+        return f"none: there is no file {file!r}, and RAY_AUTH_TOKEN is not set"
+    mode = "" if os.environ.get("RAY_AUTH_MODE") else ", or none, for RAY_AUTH_MODE is not set"
+    return f"the one in {file!r}{mode}"
+
+
+def _reason(error: Exception) -> str:
+    """The first line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
 
 
 @contextlib.contextmanager
@@ -173,6 +205,7 @@ def _private_ray(
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everywhere: listen on loopback only
         "RAY_preload_python_modules": ",".join(preloaded),
+        "PYTHONOPTIMIZE": None,  # Ray's processes do not start with it
         "PYTHONHASHSEED": "0",  # the order of sets of strings is the same in every worker
         "SPT_NOENV": "1",  # titles of processes are not written over what the reaper reads
     }
@@ -192,23 +225,26 @@ def _private_ray(
     _set(environment)
     try:
         _import_meanwhile("pandas")
-        with _nothing_else():
-            _connect(
-                folder,
-                address="local",
-                num_cpus=n_cpus or local_cpus(),
-                num_gpus=local_gpus(),
-                include_dashboard=False,
-                runtime_env=_runtime_env(),
-                _node_ip_address="127.0.0.1",
-                _temp_dir=folder,
-            )
+        try:
+            with _nothing_else():
+                _connect(
+                    folder,
+                    address="local",
+                    num_cpus=n_cpus or local_cpus(),
+                    num_gpus=local_gpus(),
+                    include_dashboard=False,
+                    runtime_env=_runtime_env(),
+                    _node_ip_address="127.0.0.1",
+                    _temp_dir=folder,
+                )
+        except Exception as error:  # Ray raises anything, a bare Exception too
+            raise HpoError(
+                f"Ray did not start on this machine: {_reason(error)}: see that its memory, its "
+                f"processes (`ulimit -u`) and {folder.rpartition('/')[0]} have room, then run the "
+                "same command again"
+            ) from error
         _set({name: before[name] for name in (*_SECRETS, "OMP_NUM_THREADS")})
         yield Path(folder)
-    except (ConnectionError, RuntimeError, OSError) as error:
-        if not _started():
-            raise HpoError(f"Ray did not start on this machine: {error}") from error
-        raise
     finally:
         _set(before)
         assert sweeper.stdin is not None
@@ -264,12 +300,6 @@ def _set(environment: Mapping[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-def _started() -> bool:
-    import ray
-
-    return bool(ray.is_initialized())
 
 
 def check_address(address: str) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import optuna
+import pytest
 
 SCRIPT = """
 import os
@@ -24,3 +28,67 @@ def test_ray_starts_nothing_that_nobody_asks() -> None:
     assert "raylet" in done.stdout and "gcs_server" in done.stdout
     for unasked in ("monitor.py", "log_monitor", "LogMonitor", "Monitor", "dashboard.py"):
         assert unasked not in done.stdout, done.stdout
+
+
+MODEL = """
+from hpo import Float, Space, tunable
+@tunable(Space(x=Float(0.0, 1.0)), "score")
+def train(trial):
+    trial.report(score=1.0)
+"""
+BROKEN = """
+import sys
+from hpo.tune import environment
+
+def connect(folder, **options):
+    raise Exception("The current node timed out during startup. This could happen.\\nAnd more")
+
+environment._connect = connect
+sys.argv = ["hpo", "run", "--model", "./m.py:train", "--n-trials", "1", *sys.argv[1:]]
+from hpo.cli import main
+main()
+"""
+
+
+def start_broken(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    (folder / "m.py").write_text(MODEL)
+    return subprocess.run(
+        [sys.executable, "-c", BROKEN, "-q", *flags],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def names_in(folder: Path) -> list[str]:
+    return optuna.get_all_study_names(f"sqlite:///{folder}/hpo.db")
+
+
+def test_whatever_ray_raises_at_its_start_is_one_line_and_leaves_no_study(tmp_path: Path) -> None:
+    done = start_broken(tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert "Ray did not start on this machine: The current node timed out" in done.stderr
+    assert names_in(tmp_path) == []
+
+
+def test_a_start_that_fails_leaves_an_earlier_study_as_it_was(tmp_path: Path) -> None:
+    optuna.create_study(storage=f"sqlite:///{tmp_path}/hpo.db", study_name="before")
+    assert start_broken(tmp_path, "--name", "new").returncode == 1
+    assert names_in(tmp_path) == ["before"]
+    optuna.create_study(
+        storage=f"sqlite:///{tmp_path}/hpo.db", study_name="new", direction="maximize"
+    )
+    assert start_broken(tmp_path, "--name", "new").returncode == 1
+    assert sorted(names_in(tmp_path)) == ["before", "new"]
+
+
+@pytest.mark.ray
+def test_an_error_in_a_run_is_not_told_as_rays_start(tmp_path: Path) -> None:
+    script = (
+        SCRIPT.partition("with ray_here")[0] + "with ray_here(1, []):\n    raise OSError('so')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
+    assert done.stderr.splitlines()[-1] == "OSError: so"
