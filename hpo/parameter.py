@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from hpo.text import is_fit
+
 When = Mapping[str, Any]
 Within = tuple[float | None, float | None]
 """Least and most; None: no such limit."""
@@ -335,6 +337,11 @@ def _choice_problems(parameter: Choice) -> list[str]:
         odd = not isinstance(value, str | int | float | bool | type(None))
         if odd or (isinstance(value, float) and not math.isfinite(value)):
             found.append(f"choice {value!r:.60} must be text, a finite number, a bool or None")
+        elif isinstance(value, str) and not is_fit(value):
+            found.append(
+                f"choice {value!a:.60} holds a character that cannot be shown or stored: "
+                "let a name stand for it"
+            )
     if found:
         return found
     for i, a in enumerate(choices):

@@ -30,6 +30,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "fractional int": ({"a": Int(0.5, 3)}, "whole"),
     "no choices": ({"a": Choice()}, "no choices"),
     "duplicate choices": ({"a": Choice("x", "x")}, "twice"),
+    "choices that cannot be shown": (
+        {"a": Choice("\x1b[2J", "b")},
+        "cannot be shown",
+    ),
+    "choices that are no text": ({"a": Choice("\udc80", "b")}, "cannot be shown"),
     "colliding choices": ({"a": Choice(True, 1)}, "equal in Python"),
     "colliding numbers": ({"a": Choice(1, 1.0)}, "equal in Python"),
     "a list of choices": ({"a": Choice([16, 32])}, "write the values alone: Choice(16, 32)"),

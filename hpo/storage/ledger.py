@@ -26,11 +26,11 @@ from hpo.storage.attempts import (
     origin_of,
 )
 from hpo.storage.creation import ensure_study
-from hpo.storage.finite import finite
 from hpo.storage.lock import engine_of, exclusive
 from hpo.storage.measured import broken_by, end_problem, is_feasible, value_problem, values_of
 from hpo.storage.meta import META, StudyMeta, meta_of
 from hpo.storage.retry import Patience
+from hpo.storage.storable import storable
 from hpo.storage.view import StudyView
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Ledger(StudyView):
         space = self.meta.space
         run = self.lease.run if self.lease else ""
         mark = {**origin, "driver": run, "ask": self._n_asked + 1}
-        draft = self._sight.draft({ORIGIN: finite(mark)})
+        draft = self._sight.draft({ORIGIN: storable(mark)})
         if params is not None:
             draft.params = dict(params)
             distributions = space.distributions()
@@ -329,7 +329,7 @@ class Ledger(StudyView):
             attrs: what it is to have should nothing more come of it.
         """
         for key, item in {**attrs, PAUSED: epoch}.items():
-            self.set_trial_attr(number, key, finite(item))
+            self.set_trial_attr(number, key, storable(item))
         self._running[number].user_attrs.update(attrs)
         self._paused.add(number)
 
@@ -393,7 +393,7 @@ class Ledger(StudyView):
         if trial is None:
             return False
         last = None if last is None else (last[0], float(last[1]))
-        end = End(TrialState[state], values, finite(attrs or {}), last, broken)
+        end = End(TrialState[state], values, storable(attrs or {}), last, broken)
         self.study.sampler.after_trial(self._sight, trial, end.state, values)
         return self._end_row(trial._trial_id, end)
 
@@ -469,7 +469,7 @@ class Ledger(StudyView):
 
     def set_attr(self, key: str, value: Any) -> None:
         """Stores a study attribute, JSON-able."""
-        self.patience(lambda: self.study.set_user_attr(key, finite(value)))
+        self.patience(lambda: self.study.set_user_attr(key, storable(value)))
 
 
 def _has_values(trials: Iterable[FrozenTrial]) -> bool:
