@@ -16,7 +16,7 @@ from hpo.model import Data, Model
 from hpo.outcome.artifact import Artifact, save
 from hpo.registry import find_model, load_data, load_model
 from hpo.training.loop import Training, TrainSettings
-from hpo.tune.pool import safetensors_of
+from hpo.training.product import product_of
 
 SHELF = "HPO_TEST_SHELF"
 """The environment variable with the folder that all processes of a run of the tests share."""
@@ -84,4 +84,4 @@ def _trained(name: str, epochs: int, n: int, folder: Path) -> Path:
     while not training.finished:
         metrics = training.run_epoch()
     facts = facts_of(name, params, data_of(name), metrics)
-    return save(facts, safetensors_of(training.net), {}, folder)
+    return save(facts, product_of(training.net), {}, folder)

@@ -123,11 +123,13 @@ def _predictor(path: str, backend: Backend, model: str | None, quiet: bool) -> P
 
 def exported(path: str, model: str | None, quiet: bool) -> Path:
     """The bundle in ONNX behind a path; that it has to be made first is told."""
-    from hpo.outcome.artifact import is_artifact
+    from hpo.outcome.artifact import check_network, is_artifact
     from hpo.outcome.export import bundle_of, has_bundle
 
-    if not quiet and is_artifact(path) and not has_bundle(path):
-        print(f"Exporting {path} to ONNX first.", file=sys.stderr)
+    if is_artifact(path) and not has_bundle(path):
+        check_network(path)
+        if not quiet:
+            print(f"Exporting {path} to ONNX first.", file=sys.stderr)
     return bundle_of(path, model)
 
 

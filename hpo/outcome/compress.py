@@ -65,7 +65,7 @@ def compress(
     artifact = artifact_at(path)
     target = Path(to).expanduser().absolute() if to is not None else default_target(path)
     bundle.check_target(target)
-    code = code_of(artifact, model)
+    code = code_of(artifact, model, path)
     rows = validation_rows(artifact, code)
     progress("exporting")
     maker = Maker.open(path, code, rows, progress)
@@ -107,7 +107,7 @@ def measure(path: str | Path, wishes: Wishes, *, model: ModelLike = None) -> Var
     Raises:
         SpecError, HpoError: as `compress`; that variant failed.
     """
-    code = code_of(artifact_at(path), model)
+    code = code_of(artifact_at(path), model, path)
     rows = validation_rows(artifact_at(path), code)
     variants, _ = Maker.open(path, code, rows, lambda phase: None).variants(wishes)
     if variants[-1].quality is None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from hpo.deployment import Deployment, Graph
 from hpo.errors import SpecError
 from hpo.model import Data, Model, Split
-from hpo.outcome.artifact import WEIGHTS, Artifact, load, model_of, read
+from hpo.outcome.artifact import Artifact, load, model_of, read
 from hpo.registry import load_data
+from hpo.training.product import WEIGHTS
 from hpo.training.session import SPLIT_SEED
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Deployed:
         """
         artifact = read(path)
         network = load(path, model)
-        found = model_of(artifact, model)
+        found = model_of(artifact, model, path)
         data, reason = _data_of(found, artifact)
         info = {**_row_facts(data), **artifact.info}
         try:

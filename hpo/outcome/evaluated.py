@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import HpoError, SpecError
-from hpo.model import FunctionModel, Model
+from hpo.model import Model
 from hpo.outcome.artifact import Artifact, load, model_of, read
 from hpo.outcome.evaluate import N_RESAMPLES, Evaluation, evaluate
 from hpo.outcome.rows import Rows, find_rows
@@ -84,7 +84,7 @@ def evaluate_artifact(
         HpoError: the network gives nothing that can be measured.
     """
     artifact = read(path)
-    found = code_of(artifact, model)
+    found = code_of(artifact, model, path)
     rows = find_rows(artifact, found, data, part)
     network = load(path, found, rows.trained)
     given = (rows.split, artifact.params, artifact.info)
@@ -105,22 +105,16 @@ def evaluate_artifact(
     return Evaluated(Path(path).expanduser().resolve(), artifact, rows, measured, n_resamples)
 
 
-def code_of(artifact: Artifact, model: str | type[Model] | Model | None) -> Model:
+def code_of(artifact: Artifact, model: str | type[Model] | Model | None, path: str | Path) -> Model:
     if artifact.model in MODELS and model not in (None, artifact.model):
         raise SpecError(f"model: {model!r}: the folder holds a {artifact.model}: leave --model out")
-    if artifact.model not in MODELS and model is None:
+    if artifact.model not in MODELS and model is None and not artifact.is_function:
         name = Path(artifact.model).name
         raise SpecError(
             f"model: {artifact.model!r} is code of one's own, which a saved folder never runs by "
             f"itself: add --model ./{name}"
         )
-    found = model_of(artifact, model)
-    if isinstance(found, FunctionModel):
-        raise SpecError(
-            f"model: {artifact.model!r} is a function, whose network only it can rebuild: evaluate "
-            "within it, and report the figures as test_NAME"
-        )
-    return found
+    return model_of(artifact, model, path)
 
 
 def _differences(evaluated: Evaluated) -> list[str]:

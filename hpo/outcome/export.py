@@ -18,7 +18,7 @@ from hpo.deployment import Graph
 from hpo.errors import HpoError, SpecError
 from hpo.extras import need
 from hpo.inference import bundle
-from hpo.outcome.artifact import FACTS, WEIGHTS, current_versions, load, model_of
+from hpo.outcome.artifact import FACTS, current_versions, load, model_of
 from hpo.outcome.deployed import Deployed, ModelLike
 from hpo.outcome.graph_formats import (
     OPSET,
@@ -33,6 +33,7 @@ from hpo.outcome.graph_formats import (
     to_torchscript,
     torchscript_call,
 )
+from hpo.training.product import WEIGHTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -180,7 +181,7 @@ def _written(
         return content, pt2_call(content, graph), f"{name}.pt2"
     content = deployed.weights.read_bytes()
     network = load(deployed.path, model)
-    found = model_of(deployed.artifact, model)
+    found = model_of(deployed.artifact, model, deployed.path)
     info = deployed.info
     again = found.deployment(network, deployed.artifact.params, info).graphs[name].module
     return content, lambda inputs: as_tuple(again(*inputs)), WEIGHTS

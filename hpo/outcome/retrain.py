@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import HpoError
-from hpo.model import Metrics
-from hpo.outcome.artifact import Artifact, save
+from hpo.model import FunctionModel, Metrics
+from hpo.outcome.artifact import Artifact, current_versions, save
 from hpo.outcome.confirm import Confirmed, confirm, verdict_of, verdict_on_test
 from hpo.storage.ledger import Ledger
 from hpo.study import ResolvedStudy
+from hpo.training.product import Product
 from hpo.tune.driver import job_of
 from hpo.tune.pool import Trained, train_all
 from hpo.tune.resources import Resources
@@ -85,7 +86,7 @@ def retrain(
     default_test = results[-1].test
     artifact = describe(study, ledger, ranking, results[0], default_test, default, chosen)
     folder = Path(study.spec.output).expanduser() / study.name
-    path = save(artifact, results[0].weights, results[0].files, folder)
+    path = save(artifact, results[0].product, results[0].files, folder)
     facts = {"path": str(path), "trial": best.number, "test": results[0].test}
     ledger.set_attr("hpo:retrained", facts)
     n_test = int(results[0].info.get("n_test", 0))
@@ -137,7 +138,17 @@ def describe(
         choice=choice_of(study, ledger, chosen, ranking),
         objectives=[asdict(one) for one in study.objectives],
         constraints=[str(one) for one in study.constraints],
+        versions=current_versions(*_packages_of(result.product)),
+        reference=best.reference,
+        is_function=isinstance(study.model, FunctionModel),
     )
+
+
+def _packages_of(product: Product) -> tuple[str, ...]:
+    """Packages whose versions matter when it is loaded."""
+    if product.kind in ("weights", "nothing"):
+        return ()
+    return (product.type.partition(".")[0], "scikit-learn", product.kind)
 
 
 def choice_of(

@@ -186,6 +186,9 @@ class FunctionSession:
 
         return self._result if isinstance(self._result, torch.nn.Module) else None
 
+    def product(self) -> Any:
+        return self._result
+
     def files(self) -> dict[str, bytes]:
         return {}
 

@@ -102,6 +102,9 @@ class Session(Protocol):
     def network(self) -> Any:
         """The trained `nn.Module`, or None if the model gives none."""
 
+    def product(self) -> Any:
+        """What is to be saved: the network, or what else a function returned."""
+
     def files(self) -> dict[str, bytes]:
         """Pictures and texts to save with the network: file name -> content."""
 
@@ -257,6 +260,9 @@ class ModelSession:
 
     def network(self) -> Any:
         return self.training.net
+
+    def product(self) -> Any:
+        return self.network()
 
     def files(self) -> dict[str, bytes]:
         return self.training.show(self.test_split) if self.test_split is not None else {}

@@ -95,6 +95,9 @@ class GroupSession:
     def network(self) -> Any:
         return self.session.network()
 
+    def product(self) -> Any:
+        return self.session.product()
+
     def files(self) -> dict[str, bytes]:
         return self.session.files()
 

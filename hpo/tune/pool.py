@@ -11,6 +11,7 @@ from typing import Any
 
 from hpo.model import Metrics
 from hpo.objectives import LATENCY
+from hpo.training.product import Product, product_of
 from hpo.training.quiet import Quiet
 from hpo.training.session import Job, Session, machine, pick_device
 from hpo.tune.report import ends_the_worker, one_line
@@ -25,7 +26,7 @@ class Trained:
         metrics: validation metrics of the best epoch (`confirm`), of the last one (`retrain`).
         test: test metrics, and what was wanted of the network itself; empty unless the job's
             purpose is `retrain`.
-        weights: the network as safetensors bytes, for `retrain`; None if there is no network.
+        product: what is to be saved, for `retrain`.
         files: pictures and texts of what it makes of test rows, for `retrain`.
         info: what `Model.build` was told of the data, for `retrain`; else device, machine and the
             data's digest.
@@ -35,7 +36,7 @@ class Trained:
 
     metrics: Metrics = field(default_factory=dict)
     test: Metrics = field(default_factory=dict)
-    weights: bytes | None = field(default=None, repr=False)
+    product: Product = field(default_factory=Product)
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
     info: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
@@ -72,7 +73,7 @@ def train(job: Job, folder: str) -> Trained:
             return Trained(metrics=session.best(), history=history, info=facts)
         return Trained(
             test={**session.test(), **figures},
-            weights=safetensors_of(session.network()),
+            product=product_of(session.product()),
             files=_files(session),
             info=session.data_info(),
         )
@@ -90,16 +91,6 @@ def _files(session: Session) -> dict[str, bytes]:
         if ends_the_worker(error):
             raise
         return {"show-failed.txt": traceback.format_exc().encode()}
-
-
-def safetensors_of(network: Any) -> bytes | None:
-    if network is None:
-        return None
-    from safetensors.torch import save
-
-    # Contiguous copies: tied weights and channels_last layouts are refused by safetensors.
-    state = network.state_dict()
-    return bytes(save({name: t.detach().cpu().contiguous().clone() for name, t in state.items()}))
 
 
 def train_all(jobs: Sequence[Job], resources: Resources) -> Iterator[tuple[int, Trained]]:

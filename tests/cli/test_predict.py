@@ -21,7 +21,7 @@ from hpo.cli import main
 from hpo.outcome.artifact import save
 from hpo.outcome.export import bundle_of
 from hpo.registry import find_model, load_model
-from hpo.tune.pool import safetensors_of
+from hpo.training.product import product_of
 from tests.artifacts import artifact, data_of, facts_of
 
 MINE = """
@@ -188,7 +188,7 @@ def test_one_s_own_model_is_exported_and_answers(tmp_path: Path) -> None:
     data = model.data(0)
     assert data is not None
     facts = replace(facts_of("cnn", {"lr": 0.1}, data, {}), model="mine.py:Net", data="own")
-    save(facts, safetensors_of(model.build({}, data)), {}, tmp_path)
+    save(facts, product_of(model.build({}, data)), {}, tmp_path)
     (tmp_path / "rows.csv").write_text("w,x,y,z\n0,0,9,0\n9,0,0,0\n1,2,3\n")
     code, out, errors = hpo(
         "predict", "best", "rows.csv", "--model", "./mine.py:Net", "-f", "jsonl", folder=tmp_path

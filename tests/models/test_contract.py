@@ -20,7 +20,7 @@ from hpo.registry import MODELS, find_model, load_data, load_model
 from hpo.space import Space
 from hpo.space_change import narrow, replace_when
 from hpo.training.loop import Training, TrainSettings
-from hpo.tune.pool import safetensors_of
+from hpo.training.product import product_of
 
 NAMES = sorted(MODELS)
 PARAMETERS = [(name, p) for name in NAMES for p in load_model(find_model(name)).space.names]
@@ -119,7 +119,7 @@ def test_a_saved_model_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
             study={"name": "s"},
         )
         shown = training.show(data.test or ())
-        path = save(facts, safetensors_of(training.net), shown, tmp_path / name)
+        path = save(facts, product_of(training.net), shown, tmp_path / name)
         assert set(shown) <= {file.name for file in path.iterdir()}
         assert all(file.read_bytes()[:4] == b"\x89PNG" for file in path.glob("*.png"))
         loaded = hpo.load(path)

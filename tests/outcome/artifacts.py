@@ -73,7 +73,7 @@ def saved(
         seeds={"search": 0, "retrain": 0},
         study={"name": f"{model.rpartition(':')[2]}-test"},
     )
-    return save(artifact, result.weights, result.files, folder)
+    return save(artifact, result.product, result.files, folder)
 
 
 def drawn(colour: str, shape: str, rng: np.random.Generator, side: int = 24) -> Image.Image:

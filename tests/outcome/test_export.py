@@ -23,7 +23,7 @@ from hpo.outcome.artifact import FACTS, save
 from hpo.outcome.deployed import Deployed
 from hpo.outcome.export import bundle_of, export, has_bundle
 from hpo.space import Float, Space
-from hpo.tune.pool import safetensors_of
+from hpo.training.product import product_of
 from tests.artifacts import artifact, facts_of
 
 
@@ -178,7 +178,7 @@ def own(model: type[Model], folder: Path) -> Path:
     facts = facts_of("cnn", {}, Data("own", (), (), None, {"n_classes": 2}), {})
     mine = replace(facts, model="mine.py:Net", data="own")
     net = model().build({}, Data("own", (), (), None))
-    return save(mine, safetensors_of(net), {}, folder)
+    return save(mine, product_of(net), {}, folder)
 
 
 def test_one_s_own_classifier_answers_numbers(tmp_path: Path) -> None:

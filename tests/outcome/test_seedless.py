@@ -31,10 +31,13 @@ def train(trial):
 HERE = Resources(1, 0, 1, 1, 1, 0)
 
 
-def studied(folder: Path, noise: str = "0", default: str = "") -> tuple[ResolvedStudy, Ledger]:
+def studied(
+    folder: Path, noise: str = "0", default: str = "", source: str | None = None
+) -> tuple[ResolvedStudy, Ledger]:
     """A study of a function, with three trials trained as the search would."""
     folder.mkdir(exist_ok=True)
-    (folder / "mine.py").write_text(FUNCTION.format(noise=noise, default=default))
+    source = source or FUNCTION.format(noise=noise, default=default)
+    (folder / "mine.py").write_text(source)
     study = resolve(spec_from({"model": f"{folder}/mine.py:train", "sampler": "random"}, {}))
     ledger = Ledger.create_or_open(
         open_storage(f"sqlite:///{folder}/hpo.db", create=True),

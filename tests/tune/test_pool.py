@@ -55,7 +55,7 @@ def test_a_classifier_is_saved_with_its_figures_by_class(job: Job, tmp_path: Pat
 @pytest.mark.parametrize("job", [BROKEN], indirect=True)
 def test_a_network_whose_pictures_fail_is_not_lost(job: Job, tmp_path: Path) -> None:
     result = train(job, str(tmp_path))
-    assert result.error is None and result.weights
+    assert result.error is None and result.product.files
     assert "no pictures today" in result.files["show-failed.txt"].decode()
 
 
@@ -68,7 +68,7 @@ EXITING = """
 @pytest.mark.parametrize("job", [EXITING], indirect=True)
 def test_a_network_whose_pictures_exit_is_not_lost(job: Job, tmp_path: Path) -> None:
     result = train(job, str(tmp_path))
-    assert result.error is None and result.weights
+    assert result.error is None and result.product.files
     assert "SystemExit: 3" in result.files["show-failed.txt"].decode()
 
 
