@@ -66,6 +66,7 @@ def summarize(
         "test": None,
         "path": None,
         "load": None,
+        "saved": None,
     }
     if best is not None:
         facts["best"] = _trial_facts(ledger, best)
@@ -79,6 +80,8 @@ def summarize(
             {
                 "trial": c.number,
                 "default": c.is_default,
+                "reference": c.reference,
+                "seedless": c.seedless,
                 "searched": c.searched,
                 "mean": c.mean,
                 "sd": c.sd,
@@ -96,6 +99,7 @@ def summarize(
         }
         facts["path"] = str(retrained.path)
         facts["load"] = _load_call(study, retrained)
+        facts["saved"] = _saved_facts(retrained)
     return facts
 
 
@@ -123,6 +127,17 @@ def _load_call(study: ResolvedStudy, retrained: Retrained) -> str | None:
     # Python in double quotes: a shell takes it in single ones as it is.
     own = "" if study.ref.name in MODELS else f", model={_quoted(study.ref.name)}"
     return f"hpo.load({_quoted(str(retrained.path))}{own})"
+
+
+def _saved_facts(retrained: Retrained) -> dict[str, Any]:
+    """What the folder holds of the model, and the lines that load it."""
+    from hpo.outcome.artifact import read
+    from hpo.outcome.saved import loading, saved_text
+
+    artifact = read(retrained.path)
+    code, remark = loading(artifact, str(retrained.path))
+    kind = artifact.saved.get("kind", "weights")
+    return {"kind": kind, "text": saved_text(artifact), "code": code, "remark": remark}
 
 
 def _quoted(text: str) -> str:
@@ -167,6 +182,8 @@ def print_summary(facts: Mapping[str, Any]) -> None:
     if facts["confirmed"]:
         _print_confirmed(console, facts)
         _print_test(console, facts)
+        if facts["saved"]["kind"] == "nothing":
+            console.print(f"Nothing but figures was saved: {escape(facts['saved']['text'])}")
         console.print(f"Saved: {escape(facts['path'])}")
     if facts["report"]:
         console.print(f"Report: {escape(facts['report'])}")
@@ -179,18 +196,14 @@ def _goal(facts: Mapping[str, Any]) -> str:
 
 
 def _print_front(console: Console, facts: Mapping[str, Any]) -> None:
+    from hpo.storage.noise import noise_text
 
     front = facts["front"]
     names = list(front[0]["values"])
-    n = (
-        "1 trial"
-        if len(front) == 1
-        else f"{len(front)} trials, the nearest to the best of each first"
-    )
-    ties = ", ".join(f"{name} {sd:.2g}" for name, sd in facts["noise"].items())
-    console.print(f"Pareto front: {n}.")
-    if ties:
-        console.print(f"Differences within noise count as none (standard deviations: {ties}).")
+    order = ", the nearest to having the best of each objective first" if len(front) > 1 else ""
+    console.print(f"Pareto front: {len(front)} trial{'s' if len(front) > 1 else ''}{order}.")
+    if facts["noise"]:
+        console.print(noise_text(facts["noise"]))
     table = _table(("trial", *names))
     for row in front[:MOST_OF_FRONT]:
         values = (number(row["values"][name]) for name in names)
@@ -200,12 +213,10 @@ def _print_front(console: Console, facts: Mapping[str, Any]) -> None:
     console.print(table)
     if len(front) > MOST_OF_FRONT:
         console.print(f"... and {len(front) - MOST_OF_FRONT} more: `hpo best` lists all.")
-    sign = {
-        one["metric"]: 1 if one["direction"] == "maximize" else -1 for one in facts["objectives"]
-    }
-    for name in names:
-        best = max(front, key=lambda row: sign[name] * row["values"][name])
-        console.print(f"Best {name}: {best['values'][name]:.5g}, trial {best['trial']}")
+    for objective in facts["objectives"]:
+        name, best_of = objective["metric"], max if objective["direction"] == "maximize" else min
+        best = best_of(front, key=lambda row: row["values"][name])
+        console.print(f"Best {name}: {number(best['values'][name])}, trial {best['trial']}")
 
 
 def _print_confirmed_front(console: Console, facts: Mapping[str, Any]) -> None:
@@ -250,7 +261,8 @@ def _print_confirmed(console: Console, facts: Mapping[str, Any]) -> None:
             escape(shown_params(row["params"], facts["fixed"])),
         )
     console.print(table)
-    if len(ranking) > 1 and not (ranking[0]["default"] or ranking[1]["default"]):
+    several_seeds = min(row["n_seeds"] for row in ranking) > 1
+    if several_seeds and len(ranking) > 1 and not any(row["default"] for row in ranking[:2]):
         gap = abs(ranking[0]["mean"] - ranking[1]["mean"])
         noise = (ranking[0]["sd"] ** 2 + ranking[1]["sd"] ** 2) ** 0.5 / (
             ranking[0]["n_seeds"] ** 0.5
@@ -262,8 +274,8 @@ def _print_confirmed(console: Console, facts: Mapping[str, Any]) -> None:
 
 def _title(row: Mapping[str, Any]) -> str:
     if row["trial"] is None:
-        return "default"
-    return f"{row['trial']}{' (default)' if row['default'] else ''}"
+        return str(row["reference"])
+    return f"{row['trial']} ({row['reference']})" if row["default"] else str(row["trial"])
 
 
 def _print_test(console: Console, facts: Mapping[str, Any]) -> None:
@@ -280,7 +292,8 @@ def _print_test(console: Console, facts: Mapping[str, Any]) -> None:
         title_justify="left",
         header_style="bold",
     )
-    for column in ("metric", "best", "default configuration"):
+    reference = facts["confirmed"][0]["reference"]
+    for column in ("metric", "best", reference):
         table.add_column(column)
     for name, value in test["best"].items():
         default = test["default"].get(name)
@@ -300,6 +313,10 @@ def _print_next(console: Console, facts: Mapping[str, Any]) -> None:
         _print_commands(console, _uses(facts))
         code = f"import hpo; print({facts['load']})"
         console.print(f"  python -c {shlex.quote(code)}", markup=False, soft_wrap=True)
+    elif facts["path"] is not None and facts["saved"]["code"]:
+        console.print(f"In Python ({facts['saved']['remark']}):", markup=False)
+        for line in facts["saved"]["code"].splitlines():
+            console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 def _another_of_front(facts: Mapping[str, Any]) -> int | None:

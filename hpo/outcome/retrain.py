@@ -12,6 +12,7 @@ from hpo.model import FunctionModel, Metrics
 from hpo.outcome.artifact import Artifact, current_versions, save
 from hpo.outcome.confirm import Confirmed, confirm, verdict_of, verdict_on_test
 from hpo.storage.ledger import Ledger
+from hpo.storage.noise import noise_text
 from hpo.study import ResolvedStudy
 from hpo.training.product import Product
 from hpo.tune.driver import job_of
@@ -161,12 +162,10 @@ def choice_of(
         return ""
     front = {trial.number for trial in ledger.front()}
     n_confirmed = sum(c.number in front for c in ranking)
-    ties = ", ".join(f"{name} {sd:.2g}" for name, sd in ledger.noise().items())
-    noise = (
-        f" Differences within noise count as none (standard deviations: {ties})." if ties else ""
-    )
-    return (
+    noise = noise_text(ledger.noise())
+    said = (
         f"{ranking[0].title.capitalize()}: of the Pareto front's {len(front)} trials {n_confirmed} "
         "were trained on fresh seeds; by their means this one is nearest to having the best of "
         f"each objective, in shares of the front's range.{' ' if noise else ''}{noise}"
     )
+    return said.strip()

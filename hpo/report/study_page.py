@@ -109,13 +109,17 @@ def _outcome(report: StudyReport) -> Section | None:
     rows = []
     for place, confirmed in enumerate(artifact.confirmed):
         chosen = confirmed is artifact.confirmed[0]
-        which = "the default" if confirmed["trial"] is None else f"trial {confirmed['trial']}"
+        which = artifact.reference if confirmed["trial"] is None else f"trial {confirmed['trial']}"
         test = artifact.test if chosen else artifact.default_test if confirmed["default"] else {}
         rows.append(
             {
                 "configuration": which
                 + (" (chosen)" if chosen else "")
-                + (" (default)" if confirmed["default"] and confirmed["trial"] is not None else ""),
+                + (
+                    f" ({artifact.reference})"
+                    if confirmed["default"] and confirmed["trial"] is not None
+                    else ""
+                ),
                 "search": confirmed["searched"],
                 f"{len(confirmed['values'])} fresh seeds": mean_text(confirmed["values"]),
                 **dict(others(artifact, place)),
@@ -124,8 +128,8 @@ def _outcome(report: StudyReport) -> Section | None:
         )
     lines = [artifact.verdict, explain(artifact)]
     alt = (
-        f"Points on the {metric} axis: the chosen and the default configuration in the search, on "
-        "fresh seeds (a bar marks the mean) and on the test split."
+        f"Points on the {metric} axis: the chosen configuration and the {artifact.reference} in "
+        "the search, on fresh seeds (a bar marks the mean) and on the test split."
     )
     return Section("What came out", lines, plots.outcome(report), alt, table=pd.DataFrame(rows))
 

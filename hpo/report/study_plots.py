@@ -55,7 +55,7 @@ def outcome(report: StudyReport) -> go.Figure:
         ),
     ]
     parts = rows[::-1]
-    for place, (name, which) in enumerate((("chosen", 0), ("default", 1))):
+    for place, (name, which) in enumerate((("chosen", 0), (artifact.reference, 1))):
         points = [(stage, v) for stage, *both in parts for v in both[which]]
         drawn.add_scatter(
             x=[v for _, v in points],
