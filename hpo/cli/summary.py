@@ -43,6 +43,8 @@ def summarize(
 
     front = ledger.front() if study.several else []
     best = front[0] if front else None if study.several else ledger.best()
+    if front and retrained is not None and retrained.best.number is not None:
+        best = ledger.trial(retrained.best.number)
     facts: dict[str, Any] = {
         "study": study.name,
         "model": study.ref.name,

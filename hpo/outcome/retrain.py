@@ -163,9 +163,8 @@ def choice_of(
     front = {trial.number for trial in ledger.front()}
     n_confirmed = sum(c.number in front for c in ranking)
     noise = noise_text(ledger.noise())
-    said = (
+    return (
         f"{ranking[0].title.capitalize()}: of the Pareto front's {len(front)} trials {n_confirmed} "
         "were trained on fresh seeds; by their means this one is nearest to having the best of "
         f"each objective, in shares of the front's range.{' ' if noise else ''}{noise}"
     )
-    return said.strip()
