@@ -10,8 +10,9 @@ import pytest
 
 from hpo import Choice, Float, Space, SpecError
 from hpo.cli.report import report
-from hpo.report.comparison import Contestant, compare
+from hpo.report.comparison import compare
 from hpo.report.comparison_page import write_comparison
+from hpo.report.contestants import Contestant
 from hpo.report.study import cost, failures, good_region, importance, study_report
 from hpo.report.study_page import facts_of, rerun_command, study_page, write_study
 from tests.report.studies import EVIL, make
