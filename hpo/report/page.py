@@ -212,8 +212,11 @@ def write_whole(path: Path, text: str) -> None:
     import os
 
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    finally:  # an interrupt leaves nothing half-written
+        draft.unlink(missing_ok=True)
 
 
 def json_text(value: Any) -> str:
