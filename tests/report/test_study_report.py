@@ -137,6 +137,11 @@ def test_the_command_makes_the_study_again(url: str) -> None:
     assert any(section.title == "To do it again" for section in study_page(report).sections)
 
 
+def test_the_command_keeps_a_direction_that_the_name_does_not_say(url: str) -> None:
+    command = rerun_command(study_report(make(url, "turned", direction="minimize")))
+    assert "--objective score:minimize" in command
+
+
 def test_what_auto_chose_is_told(url: str, tmp_path: Path) -> None:
     view = make(url, "s", 3, sampler="auto")
     said = "gp: few, costly trials of a conditional space"
