@@ -1,7 +1,7 @@
 """How good the samplers' proposals are, beside other libraries', on problems that cost nothing.
 
-    python benchmarks/search_quality.py run --peers gp,tpe [--problems all|NAME,...] [--seeds 5]
-                                            [--parallel 1,8] [--trials 100] [--jobs 1]
+    python benchmarks/search_quality.py run --peers gp,tpe [--problems all|failing|NAME,...]
+                                            [--seeds 5] [--parallel 1,8] [--trials 100] [--jobs 1]
     python benchmarks/search_quality.py table [--peers ...] [--parallel 1] [--against gp]
     python benchmarks/search_quality.py picture [--peers ...]
     python benchmarks/search_quality.py cost [--peers gp] [--trials 1000]
@@ -30,6 +30,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from benchmarks.search import results
 from benchmarks.search.contest import Run, simulate
+from benchmarks.search.failing import FAILING
 from benchmarks.search.peers import PEERS
 from benchmarks.search.problems import GUARDS, NAMES, problem
 
@@ -111,8 +112,9 @@ def _problems(text: str) -> list[str]:
         "all": list(NAMES),
         "tuning": [name for name in NAMES if name not in GUARDS],
         "guard": [name for name in NAMES if name in GUARDS],
+        "failing": list(FAILING),
     }
-    return groups.get(text) or _known("problem", text, NAMES)
+    return groups.get(text) or _known("problem", text, (*NAMES, *FAILING))
 
 
 def _known(what: str, text: str, known: object) -> list[str]:

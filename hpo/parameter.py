@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from hpo.span import span_problem
 from hpo.text import is_fit
 
 When = Mapping[str, Any]
 Within = tuple[float | None, float | None]
 """Least and most; None: no such limit."""
+
+MOST_CHOICES = 10_000
+"""A Gaussian process has a column for each."""
 
 
 def decimal(value: float) -> Decimal:
@@ -24,7 +28,9 @@ def decimal(value: float) -> Decimal:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return isinstance(value, int) or math.isfinite(value)  # an int may be beyond every float
 
 
 def as_values(value: Any) -> tuple[Any, ...]:
@@ -141,6 +147,18 @@ def n_values(parameter: Parameter) -> int | None:
 
 def grid_values(parameter: Parameter) -> list[Any] | None:
     """The values a grid takes; None for a continuous parameter that declares none."""
+    listed = _listed_grid(parameter)
+    return lattice(parameter) if listed is None else listed
+
+
+def n_grid_values(parameter: Parameter) -> int | None:
+    """How many values a grid takes, without listing a range; None as for `grid_values`."""
+    listed = _listed_grid(parameter)
+    return n_values(parameter) if listed is None else len(listed)
+
+
+def _listed_grid(parameter: Parameter) -> list[Any] | None:
+    """The grid's values if they are not simply all that the range has."""
     if isinstance(parameter, Choice):
         return list(parameter.choices)
     if parameter.grid is not None:
@@ -149,7 +167,7 @@ def grid_values(parameter: Parameter) -> list[Any] | None:
         low, high = int(parameter.low), int(parameter.high)
         powers = [2**k for k in range(low.bit_length() - 1, high.bit_length()) if low < 2**k < high]
         return list(dict.fromkeys([low, *powers, high]))
-    return lattice(parameter)
+    return None
 
 
 def default_value(parameter: Parameter) -> Any:
@@ -297,16 +315,25 @@ def _range_problems(parameter: Float | Int) -> list[str]:
         found.append(f"low {low} > high {high}: swap them")
     if parameter.log and low <= 0:
         found.append(f"low {low} must be above 0 with log=True: raise it, or drop log")
-    if step is None:
-        return found
-    if not is_number(step) or step <= 0 or (isinstance(parameter, Int) and step != int(step)):
-        kind = "a whole number" if isinstance(parameter, Int) else "a number"
-        found.append(f"step {step!r} must be {kind} above 0")
-    elif parameter.log and not (isinstance(parameter, Int) and step == 1):
-        found.append(f"step {step} and log=True exclude each other: drop one")
-    elif low <= high and (decimal(high) - decimal(low)) % decimal(step) != 0:
+    if step is not None:
+        found += _step_problems(parameter)
+    if not found:
+        whole = isinstance(parameter, Int)
+        problem = span_problem(low, high, step, whole=whole, log=parameter.log)
+        found += [problem] if problem else []
+    if not found and step is not None and (decimal(high) - decimal(low)) % decimal(step) != 0:
         found.append(f"step {step} does not divide {low}..{high}: change high or step")
     return found
+
+
+def _step_problems(parameter: Float | Int) -> list[str]:
+    step: Any = parameter.step
+    if not is_number(step) or step <= 0 or (isinstance(parameter, Int) and step != int(step)):
+        kind = "a whole number" if isinstance(parameter, Int) else "a number"
+        return [f"step {step!r} must be {kind} above 0"]
+    if parameter.log and not (isinstance(parameter, Int) and step == 1):
+        return [f"step {step} and log=True exclude each other: drop one"]
+    return []
 
 
 def _limit_problems(parameter: Parameter) -> list[str]:
@@ -344,12 +371,17 @@ def _choice_problems(parameter: Choice) -> list[str]:
             )
     if found:
         return found
-    for i, a in enumerate(choices):
-        for b in choices[i + 1 :]:
-            if same(a, b) and type(a) is type(b):
-                found.append(f"choice {a!r} stands twice: drop one")
-            elif a == b:
-                found.append(f"choices {a!r} and {b!r} are equal in Python: drop one, or use text")
+    if len(choices) > MOST_CHOICES:
+        return [f"{len(choices):,} choices are more than {MOST_CHOICES:,}: search an Int instead"]
+    before: dict[Any, Any] = {}
+    for value in choices:
+        if value not in before:
+            before[value] = value
+        elif type(before[value]) is type(value):
+            found.append(f"choice {value!r} stands twice: drop one")
+        else:
+            pair = f"choices {before[value]!r} and {value!r}"
+            found.append(f"{pair} are equal in Python: drop one, or use text")
     found += _limit_problems(parameter)
     if not among(parameter.default, choices):
         found.append(f"default {parameter.default!r} is not a choice: add it, or choose another")

@@ -6,7 +6,6 @@ Importing this file imports neither Optuna nor skopt.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from hpo.parameter import (
     default_value,
     grid_values,
     lattice,
+    n_grid_values,
     n_values,
     normalize,
     problems_of,
@@ -311,25 +311,38 @@ class Space:
         """Every point of the grid once, active parameters only.
 
         Raises:
-            SpecError: a continuous parameter declares no grid values.
+            SpecError: a continuous parameter declares no grid values, or there are more than a
+                million points.
         """
-        self._check_grid()
+        if (size := self.grid_size()) > MAX_SIZE:
+            largest = max(self._params, key=lambda name: n_grid_values(self._params[name]) or 0)
+            raise SpecError(
+                f"grid: {size:,} points are more than {MAX_SIZE:,}: give values with "
+                f"--set {largest}=A,B,C, or choose another sampler"
+            )
         return list(self._walk(self._grids()))
 
-    def grid_size(self, stop: int | None = None) -> int:
-        """Number of points of the grid, an upper bound without listing them beyond a million.
+    def grid_size(self) -> int:
+        """Number of points of the grid, without listing them; an upper bound if more than a million
+        combinations would have to be looked at for conditions and rules.
 
-        Args:
-            stop: count no further than that.
         Raises:
             SpecError: a continuous parameter declares no grid values.
         """
         self._check_grid()
-        grids = self._grids()
-        upper = math.prod(len(values) for values in grids.values())
-        if stop is None and upper > MAX_SIZE:
-            return upper
-        return sum(1 for _ in itertools.islice(self._walk(grids), stop))
+        sizes = {name: n_grid_values(p) or 1 for name, p in self._params.items()}
+        looked_at = {name for rule in self.forbidden for name in rule}
+        looked_at.update(parent for when in self._when.values() for parent in when)
+        if math.prod(sizes[name] for name in looked_at) > MAX_SIZE:
+            return math.prod(sizes.values())
+        values = {
+            name: grid_values(p) or [] if name in looked_at else [self._defaults[name]]
+            for name, p in self._params.items()
+        }
+        return sum(
+            math.prod(sizes[name] for name in point if name not in looked_at)
+            for point in self._walk(values)
+        )
 
     def _grids(self) -> dict[str, list[Any]]:
         return {name: grid_values(p) or [] for name, p in self._params.items()}
@@ -339,7 +352,7 @@ class Space:
             f"{name}: continuous {p.low}..{p.high} has no grid values: give them with "
             f"--set {name}=A,B,C, or declare grid=(...) or step"
             for name, p in self._params.items()
-            if isinstance(p, Float) and grid_values(p) is None
+            if isinstance(p, Float) and n_grid_values(p) is None
         ]
         if problems:
             raise SpecError(problems)

@@ -26,7 +26,7 @@ from hpo.objectives import FIGURES, Constraint, constraints_of, guide_of, object
 from hpo.registry import ModelRef, find_data, find_model, load_model, unknown
 from hpo.search import ONE_OBJECTIVE, PRUNERS, SAMPLERS
 from hpo.search.choose import choose
-from hpo.space import Space
+from hpo.space import MAX_SIZE, Space
 from hpo.space_change import narrow
 from hpo.spelling import ready_studies, unknown_setting
 
@@ -383,6 +383,6 @@ def _grid_problems(space: Space, spec: StudySpec) -> list[str]:
         return [
             f"n_trials: not given for a grid of {size} points, more than {MAX_UNBUDGETED_GRID}: "
             "narrow the grid with --set (lr=1e-3 fixes, optimizer=sgd,adamw lists), or give "
-            f"--n-trials {size}"
+            f"{f'--n-trials {size}' if size <= MAX_SIZE else 'another --sampler'}"
         ]
     return []

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from benchmarks.search.problems import Problem
 
@@ -21,17 +21,25 @@ class Asker(Protocol):
     def tell(self, token: Any, params: Mapping[str, Any], loss: float) -> None: ...
 
 
+class LearnsFailures(Asker, Protocol):
+    """A peer that can be told that a trial failed, as its library is told."""
+
+    def fail(self, token: Any, params: Mapping[str, Any]) -> None: ...
+
+
 @dataclass
 class Run:
     """What one run left.
 
     Attributes:
-        losses: in order of completion.
+        losses: in order of completion; of a failed trial, the problem's ceiling.
+        failed: which trials failed, counted from 1 in that order.
         ask_s: CPU seconds in `ask` and `tell` up to each completion, cumulative; on a busy machine
             the clock on the wall would tell about the neighbours.
     """
 
     losses: list[float] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
     ask_s: list[float] = field(default_factory=list)
 
 
@@ -59,9 +67,13 @@ def simulate(asker: Asker, problem: Problem, seed: int, n_trials: int, n_paralle
         now, _, token, params = heapq.heappop(busy)
         loss = problem.loss(params)
         begin = time.process_time()
-        asker.tell(token, params, loss)
+        if loss is None:
+            cast("LearnsFailures", asker).fail(token, params)
+            run.failed.append(len(run.losses) + 1)
+        else:
+            asker.tell(token, params, loss)
         spent_s += time.process_time() - begin
-        run.losses.append(loss)
+        run.losses.append(problem.ceiling if loss is None else loss)
         run.ask_s.append(spent_s)
         if n_asked < n_trials:
             start(now)

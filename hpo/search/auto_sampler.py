@@ -21,7 +21,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.parameter import n_values
-from hpo.search.space_sampler import SpaceSampler, study_trials
+from hpo.search.space_sampler import SpaceSampler
+from hpo.search.tried import study_trials
 from hpo.space import Space
 
 if TYPE_CHECKING:

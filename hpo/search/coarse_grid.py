@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpo.parameter import Choice, Parameter, lattice
+from hpo.parameter import Choice, Float, Parameter, lattice, n_values
 from hpo.parameter_forms import draw
 from hpo.space import Space
 from hpo.space_change import narrow
@@ -47,15 +47,16 @@ def levels(p: Parameter, n: int, default: Any) -> list[Any]:
         chosen = [default, *(choice for choice in p.choices if choice != default)]
         return chosen[:n]
     listed = list(p.grid) if p.grid else None
-    if listed is None and (whole := lattice(p)) is not None and len(whole) <= n:
-        listed = whole
+    if listed is None and (n_values(p) or n + 1) <= n:
+        listed = lattice(p)
     if listed is not None:
         if len(listed) <= n:
             return listed
         return [listed[(2 * i + 1) * len(listed) // (2 * n)] for i in range(n)]
     found = [draw(p, _Share((i + 0.5) / n)) for i in range(n)]
-    rounded = [value if isinstance(value, int) else float(f"{value:.3g}") for value in found]
-    return sorted(set(rounded))
+    if isinstance(p, Float) and p.step is None:
+        found = [float(f"{value:.3g}") for value in found]
+    return sorted(set(found))
 
 
 class _Share:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -167,6 +167,10 @@ class Encoding:
             else:
                 parts.append(np.where(active[:, i], x[:, i], MIDDLE)[:, None])
         return np.concatenate(parts, axis=1)
+
+    def features_of(self, points: Iterable[Mapping[str, Any]]) -> Rows:
+        """[N, F] the features of points."""
+        return self.features(np.array([np.nan_to_num(self.encode(point)) for point in points]))
 
     def forbidden(self, x: Rows) -> NDArray[np.bool_]:
         """[N] whether a rule of the space forbids the point."""

@@ -23,7 +23,9 @@ from threadpoolctl import ThreadpoolController
 from hpo.search.acquisition import N_START, log_expected_improvement, maximize
 from hpo.search.encoding import Encoding, Rows
 from hpo.search.gaussian_process import GaussianProcess
-from hpo.search.space_sampler import SpaceSampler, study_trials
+from hpo.search.space_sampler import SpaceSampler
+from hpo.search.tried import Past, study_trials
+from hpo.search.warp import warped
 from hpo.space import Space
 
 N_STARTUP = 4
@@ -35,6 +37,8 @@ EAGER = 20
 """Observations from which on only every other fit starts from the prior as well."""
 LEAST_VALUES = 4
 """Values without which nothing is fitted."""
+CAUTION = 2.0
+"""Power of the chance that a trial does not fail, by which its expected improvement is weighed."""
 
 
 class GPSampler(SpaceSampler):
@@ -47,7 +51,7 @@ class GPSampler(SpaceSampler):
     """
 
     def __init__(self, space: Space, *, seed: int, n_startup_trials: int = N_STARTUP) -> None:
-        super().__init__(space, RandomSampler(seed=seed), seed=seed)
+        super().__init__(space, RandomSampler(seed=seed), seed=seed, learns=True)
         self.encoding = Encoding(space)
         self.n_startup = n_startup_trials
         self._start = self._design(seed)
@@ -58,6 +62,8 @@ class GPSampler(SpaceSampler):
         return type(self).__name__
 
     def _design(self, seed: int) -> Rows:
+        if not self.encoding.columns:  # one point
+            return np.empty((0, 0))
         n = 2 ** math.ceil(math.log2(max(2, self.n_startup)))
         sobol = qmc.Sobol(len(self.encoding.columns), scramble=True, seed=seed)
         start = self.encoding.of_shares(sobol.random(n))
@@ -72,11 +78,16 @@ class GPSampler(SpaceSampler):
             proposals = self._proposals(study, trial)
         yield from map(self.encoding.decode, proposals)
 
+    def _shown(self, study: Study, tried: Past) -> Study:
+        return study  # failures are looked at here, see `_observations`
+
     def _proposals(self, study: Study, trial: FrozenTrial) -> Rows:
         """[C, P] the best candidates, the first one first."""
         x, y, pending = self._observations(study, trial)
         n_asked = len(x) + len(pending)
-        if n_asked < self.n_startup or len(np.unique(y)) < LEAST_VALUES:
+        failed = np.isinf(y)
+        few = len(y) if failed.any() and not failed.all() else len(np.unique(y))
+        if n_asked < self.n_startup or few < LEAST_VALUES:
             rest = self._start[n_asked:]  # what is beyond the start is as good at random
             return rest if len(rest) else self._anywhere(1)
         return self._maximum(x, y, pending)
@@ -88,7 +99,8 @@ class GPSampler(SpaceSampler):
     def _observations(self, study: Study, current: FrozenTrial) -> tuple[Rows, Rows, Rows]:
         """[N, P], [N] (smaller is better), [M, P]: what is known, and what is under way.
 
-        A pruned trial counts as what it had reached, and what others gained from there on.
+        A failure that teaches has the value inf.  A pruned trial counts as what it had reached, and
+        what others gained from there on.
         """
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
         trials = [
@@ -96,6 +108,7 @@ class GPSampler(SpaceSampler):
             for trial in study_trials(study)
             if trial.number != current.number and trial.state != TrialState.WAITING
         ]
+        failed = {trial.number for trial in self._tried.look(study).failed}
         complete = [t for t in trials if t.state == TrialState.COMPLETE]
         rows: list[Rows] = []
         values: list[float] = []
@@ -106,6 +119,10 @@ class GPSampler(SpaceSampler):
                 continue
             if trial.state == TrialState.RUNNING:
                 pending.append(row)
+                continue
+            if trial.number in failed:
+                rows.append(row)
+                values.append(math.inf)
                 continue
             value = (
                 trial.value if trial.state == TrialState.COMPLETE else _expected(trial, complete)
@@ -140,18 +157,26 @@ class GPSampler(SpaceSampler):
         fitted = gp.predict(z)[0]
         best: Any = fitted.min()
         order = np.argsort(fitted)
+        # What failed is a second function, seen at the same points under the same model.
+        failed = np.isinf(y).astype(float)
+        share = float(failed.mean())
+        seen = np.column_stack([failed - share, values])
         if len(pending):
             zp = self.encoding.features(pending)
             draws = gp.sample(zp, N_FANTASIES, self._rng)
-            all_values = np.concatenate(
-                [np.repeat(values[:, None], N_FANTASIES, axis=1), draws], axis=0
-            )
-            gp.condition(np.concatenate([z, zp]), all_values)
-            best = np.minimum(best, gp.predict(zp)[0].min(axis=0))
+            gp.condition(z, seen[:, :1])
+            expected = gp.predict(zp)[0]
+            fantasies = np.repeat(values[:, None], N_FANTASIES, axis=1)
+            seen = np.block([[seen[:, :1], fantasies], [expected, draws]])
+            z = np.concatenate([z, zp])
+        gp.condition(z, seen)
+        if len(pending):
+            best = np.minimum(best, gp.predict(zp)[0][:, 1:].min(axis=0))
 
         def value(candidates: Rows) -> Rows:
             mean, sd = gp.predict(self.encoding.features(candidates))
-            return log_expected_improvement(mean, sd, best)
+            gain = log_expected_improvement(mean[:, 1:], sd, np.atleast_1d(best))
+            return gain + CAUTION * np.log1p(-np.clip(share + mean[:, 0], 0.0, 0.99))
 
         return maximize(value, self.encoding, self._anywhere(N_START), x[order[:4]], self._rng)
 
@@ -183,16 +208,3 @@ def _kept(y: Rows) -> Any:
     best = np.argsort(y, kind="stable")[: MAX_POINTS // 2]
     others = np.setdiff1d(np.arange(len(y)), best)[-(MAX_POINTS - len(best)) :]
     return np.sort(np.concatenate([best, others]))
-
-
-def warped(y: Rows) -> Rows:
-    """[N] values of zero mean and unit variance: logarithms of what they are above the best, with
-    the median's as the unit.  Shift and scale of the values make no difference, huge ones little,
-    and what lies close to the best is told apart."""
-    y = y / max(float(np.abs(y).max()), 1e-300)  # differences of huge values have no float
-    above = y - y.min()
-    unit = max(float(np.median(above)), 1e-3 * float(above.max()))
-    if not unit > 0:
-        return np.zeros_like(y)
-    logs = np.log1p(above / unit)
-    return np.asarray((logs - logs.mean()) / logs.std())

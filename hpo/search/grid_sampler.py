@@ -39,6 +39,6 @@ class GridSampler(SpaceSampler):
         return iter(self._cells)
 
     def propose(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
-        untried = self._untried(study, self._tried.look(study, but=trial.number)[1])
+        untried = self._untried(study, self._tried.look(study, but=trial.number))
         # Whoever goes on after the end gets the grid again, one cell after the other.
         return untried or dict(self._cells[trial.number % len(self._cells)])

@@ -91,7 +91,7 @@ def _tpe(
             n_startup_trials=start.startup("n_startup_trials", n_startup_trials),
             n_ei_candidates=at_least(1, "n_ei_candidates", n_ei_candidates),
         )
-    return SpaceSampler(start.space, inner, seed=start.run_seed, window=Window())
+    return SpaceSampler(start.space, inner, seed=start.run_seed, learns=True, window=Window())
 
 
 def _gp(start: Start, *, n_startup_trials: int | None = None) -> SpaceSampler:
@@ -122,7 +122,7 @@ def _optuna_gp(
             deterministic_objective=deterministic_objective,
             warn_independent_sampling=False,
         )
-    return SpaceSampler(start.space, inner, seed=start.run_seed, n_retries=1)
+    return SpaceSampler(start.space, inner, seed=start.run_seed, n_retries=1, learns=True)
 
 
 def _skopt(
@@ -143,7 +143,7 @@ def _skopt(
         n_initial_points=start.startup("n_initial_points", n_initial_points),
         acq_func=acq_func,
     )
-    return SpaceSampler(start.space, inner, seed=start.run_seed, n_retries=1)
+    return SpaceSampler(start.space, inner, seed=start.run_seed, n_retries=1, learns=True)
 
 
 def _cmaes(
@@ -163,7 +163,7 @@ def _cmaes(
             consider_pruned_trials=consider_pruned_trials,
             warn_independent_sampling=False,
         )
-    return SpaceSampler(start.space, inner, seed=start.run_seed)
+    return SpaceSampler(start.space, inner, seed=start.run_seed, learns=True)
 
 
 def _nsgaii(start: Start, *, population_size: int | None = None) -> SpaceSampler:
@@ -177,7 +177,7 @@ def _nsgaii(start: Start, *, population_size: int | None = None) -> SpaceSampler
     if population_size is not None:
         size = at_least(2, "population_size", population_size)
     inner = NSGAIISampler(seed=start.run_seed, population_size=size)
-    return SpaceSampler(start.space, inner, seed=start.run_seed)
+    return SpaceSampler(start.space, inner, seed=start.run_seed, learns=True)
 
 
 def _qmc(start: Start, *, qmc_type: str = "sobol") -> SpaceSampler:

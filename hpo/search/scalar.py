@@ -20,9 +20,10 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.pareto import front_of
+from hpo.search.failures import teaches
 from hpo.search.gp_sampler import GPSampler
 from hpo.search.seen import SeenStorage, SeenStudy
-from hpo.search.space_sampler import study_trials
+from hpo.search.tried import study_trials
 
 Array = NDArray[np.float64]
 DECADES = 30.0
@@ -67,7 +68,7 @@ def scalar_study(
         rng: draws the weights of several objectives.
     """
     signs = np.array([-1.0 if d == StudyDirection.MAXIMIZE else 1.0 for d in study.directions])
-    done = [t for t in trials if t.state == TrialState.COMPLETE]
+    done = [t for t in trials if t.state == TrialState.COMPLETE and not teaches(t)]
     scales = _scales(trials)
     kept = [t for t in done if _broken(t, scales) == 0]
     values: dict[int, float] = {}
@@ -80,7 +81,7 @@ def scalar_study(
     reach = worst - min(values.values(), default=0.0) or 1.0
     shown = []
     for trial in trials:
-        if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+        if teaches(trial) or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
             shown.append(trial)
             continue
         one = copy.copy(trial)

@@ -20,6 +20,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import SpecError
+from hpo.search.warp import warped
 from hpo.space import Space
 
 BASE_ESTIMATORS = ("GP", "ET", "RF")
@@ -32,10 +33,9 @@ twice the time and gain nothing in spaces of a few dimensions."""
 class SkoptSampler(BaseSampler):
     """Gaussian process, extra trees or random forest, and an acquisition function.
 
-    A finished trial counts with its value, a pruned one with its last intermediate value, and
-    a failed one or one without a finite value not at all.  A running trial is taken to end at
-    the mean of the finished ones (constant liar), which keeps parallel proposals apart; the
-    worst, the other usual lie, lets one diverged trial flatten all differences that matter.
+    A finished trial counts with its value, a pruned one with its last intermediate value, and one
+    without a finite value not at all.  A running trial is taken to end at the mean of the
+    finished ones (constant liar), which keeps parallel proposals apart.
 
     Args:
         space: the space to search; inactive parameters are told at their defaults.
@@ -99,7 +99,8 @@ class SkoptSampler(BaseSampler):
         with warnings.catch_warnings():
             # skopt warns when it replaces a proposal that it was told by a random one.
             warnings.filterwarnings("ignore", "The objective has been evaluated", UserWarning)
-            optimizer.tell(points, losses + [fmean(losses)] * len(pending))
+            seen = warped(np.array(losses)).tolist()
+            optimizer.tell(points, seen + [fmean(seen)] * len(pending))
             return self._space.from_skopt(optimizer.ask())
 
     def sample_independent(

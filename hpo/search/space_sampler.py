@@ -19,21 +19,21 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.search.encoding import Encoding
+from hpo.search.failures import with_failures
 from hpo.search.prior import FROM, Prior
+from hpo.search.seen import SeenStudy
+from hpo.search.tried import Past, Tried
 from hpo.search.window import Window
 from hpo.space import Space
 
 N_NEIGHBOURS = 40
 N_RANDOM = 1000
-
-
-def study_trials(study: Study) -> list[FrozenTrial]:
-    """Every trial of the study, uncopied.
-
-    Not `study.get_trials`: under a Hyperband pruner that one sees its own bracket only, and a
-    point tried in another bracket is tried all the same.
-    """
-    return study._storage.get_all_trials(study._study_id, deepcopy=False)
+N_FAILED = 200
+"""Failures that the inner sampler is shown, the latest."""
+N_AWAY = 20
+"""Random points of which the one that is farthest from all failures is taken: of many it would
+be a corner of the space each time."""
 
 
 def single_value(distribution: BaseDistribution) -> Any:
@@ -53,72 +53,6 @@ def exact_value(distribution: BaseDistribution, value: Any) -> Any:
     return distribution.to_external_repr(distribution.to_internal_repr(value))
 
 
-class Tried:
-    """The points a study has tried, as `Space.key`s; a finished trial is read only once.
-
-    A trial that failed counts if it failed under this sampler: proposing it again at once would
-    fail again, while a new run (after a repair, perhaps) gives it another chance.
-    """
-
-    def __init__(self, space: Space) -> None:
-        self._space = space
-        self._of: dict[str, _Past] = {}
-
-    def look(self, study: Study, but: int | None = None) -> tuple[list[FrozenTrial], Keys]:
-        """The study's trials, and the keys of all tried and pending points.
-
-        Args:
-            but: a trial whose point is left out.
-        """
-        trials = study_trials(study)
-        past = self._of.get(study.study_name)
-        if past is None:
-            failed = {trial.number for trial in trials if trial.state == TrialState.FAIL}
-            past = self._of[study.study_name] = _Past(failed)
-        return trials, past.update(trials, self._space, but)
-
-
-class Keys:
-    """Keys of finished and of pending points."""
-
-    def __init__(self, finished: set[str], pending: set[str]) -> None:
-        self.finished = finished
-        self.pending = pending
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.finished or key in self.pending
-
-
-class _Past:
-    """What is known of one study's trials.
-
-    Args:
-        forgiven: numbers of those that had failed before.
-    """
-
-    def __init__(self, forgiven: set[int]) -> None:
-        self.forgiven = forgiven
-        self.finished: set[str] = set()
-        self.n_seen = 0
-        self.unfinished: list[int] = []
-
-    def update(self, trials: list[FrozenTrial], space: Space, but: int | None) -> Keys:
-        pending = set()
-        before, self.unfinished = self.unfinished, []
-        for i in itertools.chain(before, range(self.n_seen, len(trials))):
-            if i >= len(trials):  # an older look than the last one
-                continue
-            trial = trials[i]
-            if not trial.state.is_finished():
-                self.unfinished.append(i)
-                if trial.state != TrialState.WAITING and trial.number != but:
-                    pending.add(space.key(trial.params))
-            elif trial.number not in self.forgiven:
-                self.finished.add(space.key(trial.params))
-        self.n_seen = len(trials)
-        return Keys(self.finished, pending)
-
-
 class SpaceSampler(BaseSampler):
     """Draws whole points of a `Space` from another sampler, the inner one.
 
@@ -135,6 +69,7 @@ class SpaceSampler(BaseSampler):
             costly maximum of an acquisition function, and so nearly the same every time.
         flat: ask the inner sampler for all parameters at once, active or not, instead of for
             those that it infers from the study.
+        learns: whether the inner sampler looks at values, and so is to learn from failures.
         window: which trials the inner sampler is shown; None: all.
     """
 
@@ -146,6 +81,7 @@ class SpaceSampler(BaseSampler):
         seed: int,
         n_retries: int = 5,
         flat: bool = False,
+        learns: bool = False,
         window: Window | None = None,
     ) -> None:
         self.space = space
@@ -154,18 +90,22 @@ class SpaceSampler(BaseSampler):
         self._uniform = RandomSampler(seed=seed)
         self._n_retries = n_retries
         self._flat = flat
+        self._learns = learns
         self._distributions = space.distributions()
         self._tried = Tried(space)
         self._window = window
         self._prior: Prior | None = None
         self._untried_points: dict[str, _Ahead] = {}
+        self._views: dict[str, SeenStudy] = {}
+        self._encoding: Encoding | None = None
 
     def start_from(self, prior: Prior) -> None:
         """Has the best of earlier studies proposed in turns with the sampler's own, at first."""
         self._prior = prior
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_untried_points": {}}  # iterations are no data, and begin again
+        # Iterations are no data, and begin again; views are made anew.
+        return {**vars(self), "_untried_points": {}, "_views": {}}
 
     def __str__(self) -> str:
         return str(self.inner)
@@ -214,7 +154,7 @@ class SpaceSampler(BaseSampler):
 
     def exhausted(self, study: Study) -> bool:
         """Whether the space is finite and every point of it is tried or pending."""
-        return self.finite and self._untried(study, self._tried.look(study)[1]) is None
+        return self.finite and self._untried(study, self._tried.look(study)) is None
 
     @property
     def finite(self) -> bool:
@@ -227,10 +167,12 @@ class SpaceSampler(BaseSampler):
 
     def propose(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         """A complete point for the trial; one tried before only if there is no other."""
-        trials, tried = self._tried.look(study, but=trial.number)
-        if self._prior is not None and (point := self._earlier(study, trial, trials, tried)):
+        tried = self._tried.look(study, but=trial.number)
+        if self._prior is not None and (point := self._earlier(study, trial, tried)):
             return point
-        shown = study if self._window is None else self._window.of(study, trials)
+        if self._learns and (away := self._away(tried)):
+            return away
+        shown = self._shown(study, tried)
         repeated: dict[str, Any] | None = None
         for point in self._candidates(shown, trial):
             if self.space.is_forbidden(point):
@@ -244,12 +186,40 @@ class SpaceSampler(BaseSampler):
         untried = self._untried(study, tried)
         return untried or repeated or self.space.random(self._rng)
 
-    def _earlier(
-        self, study: Study, trial: FrozenTrial, trials: list[FrozenTrial], tried: Keys
-    ) -> dict[str, Any] | None:
+    def _shown(self, study: Study, tried: Past) -> Study:
+        """The study as the inner sampler is to see it."""
+        shown = study if self._window is None else self._window.of(study, tried.trials)
+        if not self._learns or not tried.failed:
+            return shown
+        view = self._views.setdefault(study.study_name, SeenStudy(study))
+        trials = shown.get_trials(deepcopy=False)  # under Hyperband, those of the bracket
+        view.show(with_failures(study, trials, tried.failed[-N_FAILED:]))
+        return view
+
+    def _away(self, tried: Past) -> dict[str, Any] | None:
+        """As long as everything has failed: of some random points the one that is farthest from
+        what failed, and from what runs and may fail as well."""
+        if not tried.failed or tried.some_ended:
+            return None
+        if self._encoding is None:
+            self._encoding = Encoding(self.space)
+        points = [self.space.random(self._rng) for _ in range(N_AWAY)]
+        points = [point for point in points if self.space.key(point) not in tried]
+        if not points or not self._encoding.columns:
+            return None
+        running = [t.params for t in tried.trials if not t.state.is_finished()]
+        avoided = [p for p in running if p and not self.space.validate(p)]
+        avoided += [trial.params for trial in tried.failed[-N_FAILED:]]
+        gaps = (
+            self._encoding.features_of(points)[:, None] - self._encoding.features_of(avoided)[None]
+        )
+        return points[int((gaps**2).sum(axis=2).min(axis=1).argmax())]
+
+    def _earlier(self, study: Study, trial: FrozenTrial, tried: Past) -> dict[str, Any] | None:
         """A configuration of an earlier study, if it is the prior's turn."""
         assert self._prior is not None
-        begun = [t for t in trials if t.number != trial.number and t.state != TrialState.WAITING]
+        others = [t for t in tried.trials if t.number != trial.number]
+        begun = [t for t in others if t.state != TrialState.WAITING]
         sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
         found = self._prior.next(begun, tried.__contains__, sign)
         if found is None:
@@ -257,7 +227,7 @@ class SpaceSampler(BaseSampler):
         study._storage.set_trial_system_attr(trial._trial_id, FROM, found.origin)
         return dict(found.params)
 
-    def _untried(self, study: Study, tried: Keys) -> dict[str, Any] | None:
+    def _untried(self, study: Study, tried: Past) -> dict[str, Any] | None:
         """The first point of all that is neither tried nor pending."""
         ahead = self._untried_points.get(study.study_name)
         if ahead is None:

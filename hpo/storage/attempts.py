@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from hpo.search.failures import CUT_OFF as CUT_OFF
+from hpo.search.failures import KIND as KIND
+
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
@@ -16,10 +19,8 @@ FailKind = Literal["error", "oom", "timeout", "lost", "interrupted"]
 """Why a trial failed: its own code raised or gave no number (error), it ran out of memory, took
 longer than --trial-timeout, its worker, node or driver died, a signal ended the run."""
 _AGAIN = ("oom", "lost", "interrupted")
-CUT_OFF = ("lost", "interrupted")
-"""Kinds of failure that say nothing of the configuration and use up no budget."""
-ORIGIN, KIND, REASON = "origin", "fail_kind", "fail_reason"
-"""Trial attributes: where a trial comes from; why it failed, as a FailKind and in one line."""
+ORIGIN, REASON = "origin", "fail_reason"
+"""Trial attributes: where a trial comes from; why it failed, in one line."""
 PAUSED = "paused"
 """Trial attribute: the epoch after which a RUNNING trial waits to be promoted; None: it goes on."""
 WAITING = "waiting"
