@@ -28,6 +28,7 @@ from hpo.training.session import Job, Step
 
 _LAST_S = 10.0
 """What a function may still do after it was stopped."""
+_AGAIN_S = 0.05
 _CALL = signal.SIGURG
 """Calls the main thread out of what it waits for; ignored where nobody listens."""
 
@@ -64,8 +65,10 @@ class FunctionSession:
         self._function.gr_context = contextvars.copy_context()
         self._caller = getcurrent()
         self._paused = self._function
-        self._stopped = False
+        self._stopped = self._told = False
+        self._overdue = False
         self._calls = _Calls(self._heed)
+        self._asker: _Answer | None = None
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(advice(name))
@@ -84,18 +87,27 @@ class FunctionSession:
                 "declare another one in @tunable(Space(...), 'NAME')"
             )
         found = {name: _as_float(name, value) for name, value in metrics.items()}
-        here = threading.get_ident() == self._thread
-        if not (self._pause(found) if here else self._calls.report(found)):
+        if threading.get_ident() != self._thread:
+            going_on = self._calls.report(found)
+        else:
+            if self._told:  # it did not care: nobody returns
+                self._pause(None)
+            going_on = not self._stopped and self._pause(found)
+            self._told = not going_on
+        if not going_on:
             raise TrialStopped
 
     def step(self) -> Step:
         if not self._function:
             self._thread = threading.get_ident()
             self._calls.begin()
-        self._calls.answer(True)
+        if self._asker is not None:
+            self._asker.put(True)
+        # What another thread reported while the function itself waited comes first.
+        report, self._asker = self._calls.take() or (None, None)
         try:
-            # What another thread reported while the function itself waited comes first.
-            report = self._calls.take() or self._enter(True)
+            if report is None:
+                report = self._enter(True)
         except BaseException:
             self._calls.end()
             raise
@@ -113,9 +125,11 @@ class FunctionSession:
     def stop(self) -> bool:
         """Raises TrialStopped where the function waits; False: it does not end for that."""
         self._stopped = True
+        if self._asker is not None:
+            self._asker.put(False)
         self._calls.close()
         if self._function:
-            hurry = threading.Timer(_LAST_S, self._calls.call)
+            hurry = threading.Timer(_LAST_S, self._give_up)
             hurry.daemon = True
             hurry.start()
             with contextlib.suppress(Exception, GeneratorExit, KeyboardInterrupt):
@@ -123,6 +137,10 @@ class FunctionSession:
             hurry.cancel()
         self._calls.end()
         return not self._function
+
+    def _give_up(self) -> None:
+        self._overdue = True
+        self._calls.call()
 
     def _enter(self, going_on: bool) -> Metrics | None:
         """Goes into the function until its next report; None: it has ended, or is given up."""
@@ -133,18 +151,20 @@ class FunctionSession:
     def _pause(self, report: Metrics | None) -> bool:
         """Leaves the function where it is; whether it is to go on, once somebody returns to it."""
         self._paused = getcurrent()
-        if self._stopped:  # it was told, and did not care: nobody returns
-            report = None
-        return bool(self._caller.switch(report))
+        going_on = bool(self._caller.switch(report))
+        if self._calls.waiting():  # called while nobody could heed it
+            self._calls.call()
+        return going_on
 
     def _heed(self) -> None:
         """In the function's thread, wherever it is: for other threads' reports, and at the end."""
         if getcurrent() is self._caller:
             return  # `step` looks for them
-        if self._stopped:
+        if self._overdue:
             self._pause(None)
-        while (report := self._calls.take()) is not None:
-            self._calls.answer(not self._stopped and self._pause(report))
+        while (handed := self._calls.take()) is not None:
+            report, asker = handed
+            asker.put(not self._stopped and self._pause(report))
 
     def _run(self, function: Callable[[Any], Any]) -> None:
         error: BaseException | None = None
@@ -196,6 +216,9 @@ class FunctionSession:
         return {}
 
 
+_Answer = queue.SimpleQueue[bool]
+
+
 class _Calls:
     """Reports of other threads than the function's: these wait here, and it is called to them.
 
@@ -207,9 +230,7 @@ class _Calls:
         self._before: Any = None
         self._heard = False
         self._closed = False
-        self._reports: queue.SimpleQueue[tuple[Metrics, queue.SimpleQueue[bool]]]
-        self._reports = queue.SimpleQueue()
-        self._asker: queue.SimpleQueue[bool] | None = None
+        self._reports: queue.SimpleQueue[tuple[Metrics, _Answer]] = queue.SimpleQueue()
 
     def begin(self) -> None:
         """Listens, in the main thread: no other one can be interrupted."""
@@ -227,30 +248,30 @@ class _Calls:
             return False
         if not self._heard:
             raise TrialError("report() was called in another thread: call it in the function's")
-        answer: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        answer: _Answer = queue.SimpleQueue()
         self._reports.put((metrics, answer))
-        self.call()
-        return answer.get()
+        while True:
+            if self.waiting():  # a signal that comes just before a wait does not end it
+                self.call()
+            with contextlib.suppress(queue.Empty):
+                return answer.get(timeout=_AGAIN_S)
+            if self._closed:
+                return False
 
-    def take(self) -> Metrics | None:
-        """The next report, if one waits; `answer` is then for its thread."""
+    def waiting(self) -> bool:
+        return self._heard and not self._reports.empty()
+
+    def take(self) -> tuple[Metrics, _Answer] | None:
+        """The next report, if one waits, and where its thread hears whether it is to go on."""
         with contextlib.suppress(queue.Empty):
-            metrics, self._asker = self._reports.get_nowait()
-            return metrics
+            return self._reports.get_nowait()
         return None
-
-    def answer(self, going_on: bool) -> None:
-        """Tells the thread whose report was taken last, if it waits."""
-        if self._asker is not None:
-            self._asker.put(going_on)
-            self._asker = None
 
     def close(self) -> None:
         """No thread is to go on."""
         self._closed = True
-        self.answer(False)
-        while self.take() is not None:
-            self.answer(False)
+        while (handed := self.take()) is not None:
+            handed[1].put(False)
 
     def end(self) -> None:
         """Closes, and listens no longer."""

@@ -139,6 +139,21 @@ def _processor() -> str:
     return platform.processor() or "unknown"
 
 
+def load(job: Job) -> None:
+    """Loads model code and data into this process, where they stay.
+
+    Raises:
+        SpecError: they cannot be loaded here.
+    """
+    from hpo.training.seeds import seed_all
+
+    model = load_model(job.ref)
+    if not isinstance(model, FunctionModel):
+        # Data that draws from a global generator is the same in every worker.
+        seed_all(SPLIT_SEED)
+        load_data(model, job.data, SPLIT_SEED)
+
+
 def start(job: Job, device: str | None = None) -> Session:
     """Begins a training in this process; data and model code are loaded once per process.
 

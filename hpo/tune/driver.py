@@ -273,6 +273,7 @@ def _fit(bridge: Bridge, resources: Resources, *, local: bool) -> None:
         LedgerSearcher,
         LedgerStopper,
         Placements,
+        replace_worn_workers,
         use_no_state_files,
         use_waiting_workers,
     )
@@ -281,6 +282,7 @@ def _fit(bridge: Bridge, resources: Resources, *, local: bool) -> None:
     # The bridge says how many run at once; Tune is not to hold back more than that.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000000"
     use_no_state_files()
+    replace_worn_workers()
     if local:
         use_waiting_workers()
     # A bundle a worker; the first one's is the trial's own.

@@ -45,7 +45,7 @@ _ENVIRONMENT = {
 }
 
 
-_PRELOADED = ("torch", "hpo.tune.trainable")
+_PRELOADED = ("torch", "hpo.tune.trainable", "hpo.tune.upkeep")
 _NODES_S = 60
 _SECRETS = (
     "HPO_STORAGE",

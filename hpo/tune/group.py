@@ -40,13 +40,21 @@ class Rank:
 
     def begin(self, job: Job) -> None:
         """Starts the same training as all ranks."""
+        from hpo.tune.upkeep import Upkeep
+
         with _no_exit():
+            self.upkeep = Upkeep(job)
             self.session = start(job)
 
     def step(self) -> None:
         """One epoch, together."""
         with _no_exit():
             self.session.step()
+
+    def end(self) -> str | None:
+        """Forgets the training; None, or why this worker is not to have another."""
+        del self.session
+        return self.upkeep.end()
 
 
 def begin(job: Job) -> Session:
@@ -59,7 +67,7 @@ class GroupSession:
 
     def __init__(self, job: Job) -> None:
         with _or_disband():
-            _gather(job.workers)
+            gather(job.workers)
             begun = [rank.begin.remote(job) for rank in _group]
             session = start(job)
             if not isinstance(session, ModelSession):
@@ -81,6 +89,9 @@ class GroupSession:
         return self.session.best_epoch
 
     def stop(self) -> bool:
+        with contextlib.suppress(Exception), _or_disband():
+            if any(ray.get([rank.end.remote() for rank in _group])):
+                _disband()
         return self.session.stop()
 
     def best(self) -> Metrics:
@@ -105,8 +116,8 @@ class GroupSession:
         return self.session.data_info()
 
 
-def _gather(size: int) -> None:
-    """Starts the other ranks, unless they are there from the trial before."""
+def gather(size: int) -> None:
+    """Starts the other ranks of a trial of so many, unless they are there from the one before."""
     if len(_group) == size - 1:
         return
     _disband()

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import resource
 import signal
 import time
 from dataclasses import dataclass
@@ -36,12 +37,15 @@ class Limits:
 
     def end(self) -> None:
         """Called when the trial has ended."""
-        end_after(0)
+        if self.timeout_s is not None:
+            end_after(0)
+        if self.memory_bytes is not None:
+            with contextlib.suppress(OSError, ValueError):
+                _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+                resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
     @staticmethod
     def _limit_memory(n_bytes: int) -> None:
-        import resource
-
         with contextlib.suppress(OSError, ValueError):
             _, hard = resource.getrlimit(resource.RLIMIT_DATA)
             resource.setrlimit(resource.RLIMIT_DATA, (_own_bytes() + n_bytes, hard))

@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpo.model import Metrics
@@ -14,7 +14,7 @@ from hpo.objectives import LATENCY
 from hpo.training.product import Product, product_of
 from hpo.training.quiet import Quiet
 from hpo.training.session import Job, Session, machine, pick_device
-from hpo.tune.report import ends_the_worker, one_line
+from hpo.tune.report import ends_the_worker, kind_of, one_line
 from hpo.tune.resources import Resources
 
 
@@ -32,6 +32,7 @@ class Trained:
             data's digest.
         error: why it failed, or None.
         history: metrics of each epoch, unless the purpose is `retrain`.
+        worn: why the worker is not to have another job, or None.
     """
 
     metrics: Metrics = field(default_factory=dict)
@@ -41,6 +42,7 @@ class Trained:
     info: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     history: list[Metrics] = field(default_factory=list, repr=False)
+    worn: str | None = None
 
 
 def train(job: Job, folder: str) -> Trained:
@@ -49,6 +51,7 @@ def train(job: Job, folder: str) -> Trained:
         os.chdir(folder)
     history: list[Metrics] = []
     facts: dict[str, Any] = {}
+    session: Session | None = None
     try:
         from hpo.tune import group  # brings Ray, which is to be imported after its settings
 
@@ -60,27 +63,32 @@ def train(job: Job, folder: str) -> Trained:
         facts = {"device": pick_device(), "data": session.data_digest}
         facts["machine"] = machine(pick_device())
         finished = False
-        while not finished:
+        while not finished and len(history) != job.stop_after:
             with turns.working():
                 finished = session.step().finished
-            if len(history) == job.stop_after and not finished:
-                session.stop()
-                break
         # A fifth of what the training took is no long wait for one that nothing disturbs.
         with turns.alone((time.monotonic() - begun) / 5):
             figures = session.figures()
-        if job.purpose != "retrain":
-            return Trained(metrics=session.best(), history=history, info=facts)
-        return Trained(
-            test={**session.test(), **figures},
-            product=product_of(session.product()),
-            files=_files(session),
-            info=session.data_info(),
-        )
+        trained = _outcome(job, session, facts, figures)
     except BaseException as error:
         if ends_the_worker(error):
             raise
-        return Trained(error=one_line(error), history=history, info=facts)
+        worn = "it ran out of memory" if kind_of(error) == "oom" else None
+        trained = Trained(error=one_line(error), history=history, info=facts, worn=worn)
+    if session is not None and not session.stop():
+        trained = replace(trained, worn="its function goes on after the stop")
+    return trained
+
+
+def _outcome(job: Job, session: Session, facts: dict[str, Any], figures: Metrics) -> Trained:
+    if job.purpose != "retrain":
+        return Trained(metrics=session.best(), history=session.history, info=facts)
+    return Trained(
+        test={**session.test(), **figures},
+        product=product_of(session.product()),
+        files=_files(session),
+        info=session.data_info(),
+    )
 
 
 def _files(session: Session) -> dict[str, bytes]:
@@ -93,30 +101,59 @@ def _files(session: Session) -> dict[str, bytes]:
         return {"show-failed.txt": traceback.format_exc().encode()}
 
 
+class Seat:
+    """A warm worker that does one job after another."""
+
+    def train(self, job: Job, folder: str) -> Trained:
+        """Runs one job to its end, and clears away what it leaves."""
+        from hpo.tune import group
+        from hpo.tune.upkeep import Upkeep
+
+        try:
+            group.gather(job.workers)
+            upkeep = Upkeep(job)
+        except BaseException as error:
+            if ends_the_worker(error):
+                raise
+            return Trained(error=one_line(error))
+        trained = train(job, folder)
+        left = upkeep.end()
+        return replace(trained, worn=trained.worn or left)
+
+
 def train_all(jobs: Sequence[Job], resources: Resources) -> Iterator[tuple[int, Trained]]:
     """Runs jobs side by side; yields (index, result) as they end.
 
-    A worker that dies costs only its job, which is run once more by Ray.
+    A worker that dies costs only its job, which is run once more.
     """
     import ray
 
-    remote = ray.remote(
-        num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=1
-    )(train)
+    remote = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial)(Seat)
     folder = os.getcwd()
     waiting = list(enumerate(jobs))
-    running: dict[Any, int] = {}
+    died: set[int] = set()
+    free: list[Any] = []
+    running: dict[Any, tuple[int, Any]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < resources.max_concurrent:
                 index, job = waiting.pop(0)
-                running[remote.remote(job, folder)] = index
+                seat = free.pop() if free else remote.remote()
+                running[seat.train.remote(job, folder)] = index, seat
             done, _ = ray.wait(list(running), num_returns=1)
-            index = running.pop(done[0])
+            index, seat = running.pop(done[0])
             try:
-                yield index, ray.get(done[0])
+                trained = ray.get(done[0])
             except ray.exceptions.RayError as error:
-                yield index, Trained(error=one_line(error))
+                ray.kill(seat)
+                if isinstance(error, ray.exceptions.RayActorError) and index not in died:
+                    died.add(index)
+                    waiting.insert(0, (index, jobs[index]))
+                    continue
+                trained = Trained(error=one_line(error))
+            else:
+                free.append(seat) if trained.worn is None else ray.kill(seat)
+            yield index, trained
     finally:
-        for reference in running:  # an interrupt: leave no training behind
-            ray.cancel(reference, force=True)
+        for seat in (*free, *(seat for _, seat in running.values())):
+            ray.kill(seat)  # after an interrupt, too: leave no training behind

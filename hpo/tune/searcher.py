@@ -103,3 +103,26 @@ def use_waiting_workers() -> None:
     """
     class_cache.DEFAULT_ENV_VARS = {}
     class_cache.ENV_VARS_TO_PROPAGATE = frozenset()
+
+
+_on_trial_reset = TuneController._on_trial_reset
+
+
+def replace_worn_workers() -> None:
+    """Gives a trial a new worker if the warm one that it was to have says it is worn; Tune by
+    itself would fail the trial."""
+
+    def on_trial_reset(self: Any, trial: Any, success: bool) -> None:
+        if success:
+            _on_trial_reset(self, trial, success)
+            return
+        self._resetting_trials.remove(trial)
+        worn = self._trial_to_actor.pop(trial)
+        self._actor_to_trial.pop(worn)
+        trial.set_ray_actor(None)
+        worn.set_on_stop(None)
+        worn.set_on_error(None)
+        self._remove_actor(tracked_actor=worn)
+        self._schedule_trial_actor(trial)
+
+    TuneController._on_trial_reset = on_trial_reset

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
 from hpo.training.session import Job, Session, machine, pick_device
 from hpo.tune import group
-from hpo.tune.limits import Limits
+from hpo.tune.limits import Limits, end_after
 from hpo.tune.report import REPORT, ends_the_worker, kind_of, one_line
+
+if TYPE_CHECKING:
+    from hpo.tune.upkeep import Upkeep
+
+_LAST_S = 60
+"""What a trial's end may take, a function's own clearing away included."""
+_log = logging.getLogger("hpo.tune")
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
@@ -28,6 +36,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         self.session: Session | None = None
+        self.upkeep: Upkeep | None = None
+        self.worn: str | None = None
         self.job: Job = config["job"]
         self.limits: Limits = config["limits"]
         self.started = time.monotonic()
@@ -38,6 +48,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.cleanup()
+        if self.worn is not None:
+            _log.info("this worker is replaced: %s", self.worn)
+            return False
         self.setup(new_config)
         return True
 
@@ -45,6 +58,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         report: dict[str, Any] = {}
         try:
             if self.session is None:
+                self._begin()
                 self.session = group.begin(self.job)
                 self.n_steps = len(self.session.history)
                 if self.session.history:
@@ -65,6 +79,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
                 "kind": kind_of(error),
                 "traceback": traceback.format_exc(),
             }
+            if report["kind"] == "oom":
+                self.worn = "it ran out of memory"
         report["epoch"] = self.n_steps
         report["duration_s"] = time.monotonic() - self.started
         report["worker"] = f"{os.uname().nodename}:{os.getpid()}"
@@ -73,8 +89,20 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         report["data"] = None if self.session is None else self.session.data_digest
         return {REPORT: json.dumps(report), "done": report["finished"]}
 
+    def _begin(self) -> None:
+        from hpo.tune.upkeep import Upkeep
+
+        group.gather(self.job.workers)
+        self.upkeep = Upkeep(self.job, self.limits)
+
     def cleanup(self) -> None:
         self.limits.end()
-        if self.session is not None:
-            self.session.stop()
-            self.session = None
+        end_after(_LAST_S)
+        if self.session is not None and not self.session.stop():
+            self.worn = "its function goes on after the stop"
+        self.session = None
+        if self.upkeep is not None:
+            left = self.upkeep.end()
+            self.worn = self.worn or left
+            self.upkeep = None
+        end_after(0)
