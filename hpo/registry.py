@@ -29,6 +29,8 @@ from hpo.place import place_of
 from hpo.spelling import declaration, no_data, no_model
 from hpo.spelling import unknown as unknown
 
+USER_MODULE = "hpo_user_"
+"""Begins the name under which a user's file is imported: a digest, and its own name, follow."""
 MODELS: dict[str, str] = {
     "cnn": "hpo_models.cnn:CNN",
     "rnn": "hpo_models.rnn:RNN",
@@ -266,7 +268,7 @@ def _import(ref: ModelRef) -> ModuleType:
     # Appended, not prepended: a user's own types.py must not hide the standard library's.
     if str(root) not in sys.path:
         sys.path.append(str(root))
-    name = f"hpo_user_{digest}.{ref.module}"
+    name = f"{USER_MODULE}{digest}.{ref.module}"
     if name in sys.modules:
         return sys.modules[name]
     path = root.joinpath(*ref.module.split("."))

@@ -37,6 +37,12 @@ class Measure:
     high: float | None = None
     how: str = ""
 
+    @classmethod
+    def resampled(cls, value: float, low: float, high: float) -> Measure:
+        """With the ends of a bootstrap; without, where all resamples came out alike: rows that do
+        not differ say nothing of how others would."""
+        return cls(value, low, high, "bootstrap") if low < high else cls(value)
+
     @property
     def text(self) -> str:
         """`0.9780 [0.9668, 0.9855]`."""
@@ -156,7 +162,7 @@ def classify(
 def _measure(value: float, ends: tuple[Any, Any] | None) -> Measure:
     if ends is None or not np.isfinite(ends).all():
         return Measure(value)
-    return Measure(value, float(ends[0]), float(ends[1]), "bootstrap")
+    return Measure.resampled(value, float(ends[0]), float(ends[1]))
 
 
 def _by_row(log_p: Array, targets: NDArray[np.int64]) -> dict[str, Array]:

@@ -228,7 +228,7 @@ def _with_intervals(own: Metrics, rows: Columns, n_resamples: int, seed: int) ->
     n = len(next(iter(columns.values())))
     found = bootstrap.intervals(bootstrap.means(columns), n, n_resamples, seed)
     return {
-        name: Measure(own[name], float(low), float(high), "bootstrap")
+        name: Measure.resampled(own[name], float(low), float(high))
         for name, (low, high) in found.items()
     }
 

@@ -55,7 +55,7 @@ class Quality:
         if self.is_share:
             ends = accuracy_interval(round(float(self.by_row.sum())), len(self.by_row))
             return Measure(self.value, *ends, "Wilson")
-        return Measure(self.value, *_ends(self.by_row), "bootstrap")
+        return Measure.resampled(self.value, *_ends(self.by_row))
 
 
 def drop(original: Quality, other: Quality, sign: int) -> Measure:
@@ -63,7 +63,7 @@ def drop(original: Quality, other: Quality, sign: int) -> Measure:
     loss = sign * (original.value - other.value) + 0.0  # no -0
     if original.by_row is None or other.by_row is None or len(other.by_row) < 2:
         return Measure(loss)
-    return Measure(loss, *_ends(sign * (original.by_row - other.by_row)), "bootstrap")
+    return Measure.resampled(loss, *_ends(sign * (original.by_row - other.by_row)))
 
 
 def _ends(column: Array) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpo.registry import MODELS
+from hpo.registry import MODELS, USER_MODULE
 from hpo.training.product import JOBLIB, OWN_FILE, OWN_FILES, SKOPS, WEIGHTS
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ def loading(artifact: Artifact, folder: str) -> tuple[str, str]:
         return f'import hpo\nnetwork = hpo.load("{folder}"{own})', "an nn.Module in eval mode"
     name = str(artifact.saved.get("type", ""))
     package, short = name.partition(".")[0], name.rpartition(".")[2]
+    module = name.rpartition(".")[0]
+    if package.startswith(USER_MODULE):  # as the user's own code imports it
+        module = module.removeprefix(USER_MODULE).partition("_")[2]
     if kind == "weights":
         return (
             "from safetensors.torch import load_file\n"
@@ -37,8 +40,7 @@ def loading(artifact: Artifact, folder: str) -> tuple[str, str]:
         if package == "lightgbm":
             return f'import lightgbm\nmodel = lightgbm.Booster(model_file="{file}")', name
         return (
-            f"from {name.rpartition('.')[0]} import {short}\n"
-            f'model = {short}()\nmodel.load_model("{file}")',
+            f'from {module} import {short}\nmodel = {short}()\nmodel.load_model("{file}")',
             f"written by its own save_model; see how {short} loads it",
         )
     if kind == "skops":

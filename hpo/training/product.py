@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from hpo.registry import USER_MODULE
 
 Kind = Literal["weights", "save_model", "skops", "joblib", "nothing"]
 
@@ -123,4 +126,11 @@ def _by_skops(found: Any) -> dict[str, bytes]:
 def _by_joblib(found: Any) -> dict[str, bytes]:
     content = io.BytesIO()
     importlib.import_module("joblib").dump(found, content)
-    return {JOBLIB: content.getvalue()}
+    if USER_MODULE.encode() not in content.getvalue():
+        return {JOBLIB: content.getvalue()}
+    # Classes of the function's own file go along: under that name nobody else could import it.
+    cloudpickle = importlib.import_module("cloudpickle")
+    for name, module in list(sys.modules.items()):
+        if name.startswith(USER_MODULE):
+            cloudpickle.register_pickle_by_value(module)
+    return {JOBLIB: bytes(cloudpickle.dumps(found))}

@@ -7,6 +7,8 @@ import pytest
 from sklearn import metrics as sk
 
 from hpo.outcome import bootstrap
+from hpo.outcome.classified import Measure
+from hpo.outcome.quality import Quality, drop
 
 
 def rows(seed: int, n: int = 60, k: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -90,3 +92,10 @@ def test_a_statistic_that_most_resamples_lack_has_no_interval() -> None:
     targets, predicted = np.array([0] * 30 + [1]), np.array([0] * 31)
     found = bootstrap.intervals(bootstrap.counts(targets, predicted, 3), 31, 500)
     assert np.isnan(found["class_recall"][0][2]) and np.isfinite(found["class_recall"][0][0])
+
+
+def test_rows_that_are_all_alike_give_no_interval_of_no_width() -> None:
+    assert Measure.resampled(1.0, 1.0, 1.0) == Measure(1.0)
+    assert Measure.resampled(0.5, 0.4, 0.6).how == "bootstrap"
+    same = Quality(0.5, np.full(20, 0.5), is_share=False)
+    assert same.measure.low is None and drop(same, same, -1).high is None

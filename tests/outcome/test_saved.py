@@ -148,3 +148,40 @@ def test_a_name_that_another_process_takes_meanwhile_is_left_to_it(
     exists = Path.exists
     monkeypatch.setattr(Path, "exists", lambda p: p.name != "best" and exists(p))
     assert save(read(first), Product(), {}, first.parent).name == "best-2"
+
+
+OWN = """
+import torch
+from hpo import Float, Space, tunable
+
+class Mine:
+    def predict(self, x): return [2 * v for v in x]
+class Booster:
+    def save_model(self, path): open(path, "w").write("trees")
+    def load_model(self, path): self.text = open(path).read()
+
+@tunable(Space(x=Float(0.0, 1.0)), "accuracy")
+def train(trial):
+    trial.report(accuracy=0.9)
+    return {returned}
+"""
+
+
+@pytest.mark.parametrize("returned", ["Mine()", "Booster()"])
+def test_objects_of_the_functions_own_file_load_by_their_line(
+    tmp_path: Path, returned: str
+) -> None:
+    study, ledger = studied(tmp_path, source=OWN.format(returned=returned))
+    trained = train(Job(study.ref, {"x": 0.3}, study.data, 0, study.epochs, "retrain"), ".")
+    ranking = [Confirmed(1, {"x": 0.3}, 0.9, {7: {"accuracy": 0.9}}, "accuracy")]
+    facts = describe(study, ledger, ranking, trained, {}, {"x": 0.5})
+    path = save(facts, trained.product, {}, tmp_path / "out")
+    code, _ = loading(read(path), str(path))
+    used = "model.predict([2]) == [4]" if returned == "Mine()" else "model.text == 'trees'"
+    # A pickle brings its class along; what saved itself is loaded beside the function's file.
+    folder = tmp_path / "out" if returned == "Mine()" else tmp_path
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{code}\nassert {used}"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
