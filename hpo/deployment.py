@@ -107,9 +107,11 @@ def image_settings(info: Mapping[str, Any], resample: str = "bilinear") -> dict[
     """How an image becomes numbers.
 
     Args:
+        info: the data's; `reading`, `fit` and `ranges` say how its pictures were read.
         resample: bilinear or bicubic: how the data's own images were resized.
     """
-    return {"input": "image", "shape": list(info["shape"]), "resample": resample}
+    read = {name: info[name] for name in ("reading", "fit", "ranges") if name in info}
+    return {"input": "image", "shape": list(info["shape"]), "resample": resample, **read}
 
 
 def classifier_of_texts(net: nn.Module, info: Mapping[str, Any]) -> Deployment:

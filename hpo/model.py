@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from hpo.errors import SpecError
 from hpo.objectives import Objective as Objective
 from hpo.objectives import declared_objective
+from hpo.reading import Sides
 from hpo.space import Space
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class Data:
     """A data set in memory, split once and for all by its name and the split seed.
 
     `info` describes it to `Model.build`: n_classes, shape (C, H, W), class_names, mean, std, ...
+
+    Attributes:
+        notes: how it was read, and what was left out, a sentence each.
+        names: of the rows of `train`, `val` and `test`, such as their files; may be empty.
     """
 
     name: str
@@ -44,6 +49,8 @@ class Data:
     val: Split
     test: Split | None
     info: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -85,8 +92,13 @@ class Model:
     space: ClassVar[Space]
     datasets: ClassVar[tuple[str, ...]] = ()
     """Names or forms (`imagefolder:`) of data that fit; the first is the default."""
+    image_sides: ClassVar[Sides] = Sides()
+    """Sizes of images that it takes; of a user's own pictures one is chosen within them."""
     n_trials: ClassVar[int] = 20
     epochs: ClassVar[int] = 8
+    n_rows: ClassVar[int] = 3500
+    """Training rows that `epochs` and `timeout_s` are meant for; of fewer a user's own data gets
+    more epochs, of more it gets more time."""
     timeout_s: ClassVar[float | None] = None
     """Time given to the search when the user names no budget at all."""
     additive: ClassVar[bool] = True
@@ -107,6 +119,17 @@ class Model:
             space: what is searched.
             fixed: parameters that are not.
         """
+
+    def check_data(self, data: Data) -> None:
+        """Raises SpecError if it cannot be trained on this data; once, before anything is made.
+
+        By default it refuses registered images of sides beyond `image_sides`.
+        """
+        shape = data.info.get("shape", ())
+        if len(shape) == 3 and self.datasets:
+            problem = self.image_sides.problem((shape[1], shape[2]), type(self).__name__)
+            if problem:
+                raise SpecError(f"data: {data.name!r} has images of {problem}")
 
     def build(self, params: Params, data: Data) -> nn.Module:
         """The network for these parameters, with fresh weights, on the CPU."""

@@ -28,6 +28,7 @@ from hpo.objectives import declared_objective
 from hpo.place import place_of
 from hpo.spelling import declaration, no_data, no_model
 from hpo.spelling import unknown as unknown
+from hpo.reading import PICTURES, Look, reading_of, with_reading
 
 USER_MODULE = "hpo_user_"
 """Begins the name under which a user's file is imported: a digest, and its own name, follow."""
@@ -62,7 +63,8 @@ DATASETS: dict[str, str] = {
     "hf": "hpo_models.datasets.hugging_face:load",
 }
 _ALIKE = "hpo_models.datasets.alike"
-_NEEDS_PATH = ("imagefolder", "npz", "csv", "captions", "hf")
+FORMS = ("imagefolder", "npz", "csv", "captions", "hf")
+"""Kinds of data that need a path or an id: a user's own."""
 _MAX_SOURCE_BYTES = 10_000_000
 
 
@@ -346,14 +348,30 @@ def find_data(model: Model, name: str | None) -> str:
             f"data: {name!r} does not fit {type(model).__name__}: choose from "
             f"{', '.join(model.datasets)}"
         )
-    if kind not in _NEEDS_PATH:
+    if kind not in FORMS:
         return kind
+    argument, reading = reading_of(argument) if kind in PICTURES else (argument, None)
     path = Path(argument).expanduser()
-    if kind == "hf" and argument and not path.exists():
-        return name  # an id of the hub
-    if not argument or not path.exists():
+    is_id = kind == "hf" and argument and not path.exists()  # of the hub
+    if not is_id and (not argument or not path.exists()):
         raise SpecError(f"data: {name!r}: nothing at {str(path)!r}: write {kind}:PATH")
-    return f"{kind}:{path.resolve()}"
+    reference = f"{kind}:{argument if is_id else path.resolve()}"
+    return reference if reading is None else with_reading(reference, reading)
+
+
+def look_at(reference: str) -> Look | None:
+    """How much data there is and of what size, without reading it whole; None if that is unknown.
+
+    Raises:
+        SpecError: it cannot be read.
+    """
+    kind, _, argument = reference.partition(":")
+    if kind not in DATASETS:
+        return None
+    module, function = DATASETS[kind].split(":")
+    look = getattr(importlib.import_module(module), function.replace("load", "look", 1), None)
+    found: Look | None = look(argument) if look is not None else None
+    return found
 
 
 @functools.lru_cache(maxsize=2)

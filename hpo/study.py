@@ -23,12 +23,14 @@ from pydantic import (
 from hpo.errors import SpecError
 from hpo.model import Model, Objective
 from hpo.objectives import FIGURES, Constraint, constraints_of, guide_of, objectives_of
-from hpo.registry import ModelRef, find_data, find_model, load_model, unknown
+from hpo.reading import size_of, size_text
+from hpo.registry import ModelRef, find_model, load_model, unknown
 from hpo.search import ONE_OBJECTIVE, PRUNERS, SAMPLERS
 from hpo.search.choose import choose
 from hpo.space import MAX_SIZE, Space
 from hpo.space_change import narrow
 from hpo.spelling import ready_studies, unknown_setting
+from hpo.study_data import StudyData, study_data
 
 MAX_NAME_LENGTH = 200
 MAX_UNBUDGETED_GRID = 1000
@@ -54,6 +56,8 @@ class StudySpec(BaseModel):
     model: str
     name: Name | None = None
     data: str | None = None
+    image_size: str | None = None
+    skip_broken: bool = False
     sampler: str = "auto"
     pruner: str = "median"
     n_trials: int | None = Field(default=None, ge=1)
@@ -110,6 +114,16 @@ class StudySpec(BaseModel):
                 "must name studies, or be 'all'" if names else "must be a list of texts"
             )
         return tuple(listed)
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _image_size(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        try:
+            return size_text(size_of(str(value)))
+        except SpecError as error:
+            raise ValueError(str(error).partition(f"{str(value)!r}: ")[2]) from None
 
     @field_validator("sampler", "pruner")
     @classmethod
@@ -273,14 +287,17 @@ def resolve(spec: StudySpec) -> ResolvedStudy:
     ref = find_model(spec.model)
     model = load_model(ref)
     problems: list[str] = []
-    space, data = model.space, "own"
+    space, data = model.space, StudyData("own")
     fixed: dict[str, Any] = {}
     try:
         space, fixed = narrow(model.space, spec.set)
     except SpecError as error:
         problems += error.problems
+    # All three unnamed means "show me quickly": only then does the model's time limit hold.
+    quick = spec.n_trials is None and spec.total_trials is None and spec.timeout is None
     try:
-        data = find_data(model, spec.data)
+        budgeted = spec.epochs is not None and not quick
+        data = study_data(model, spec.data, spec.image_size, spec.skip_broken, budgeted)
     except SpecError as error:
         problems += error.problems
     objectives: tuple[Objective, ...] = (model.objective,)
@@ -289,8 +306,6 @@ def resolve(spec: StudySpec) -> ResolvedStudy:
         objectives, constraints, spec = _goals(spec, model)
     except SpecError as error:
         problems += error.problems
-    # All three unnamed means "show me quickly": only then does the model's time limit hold.
-    quick = spec.n_trials is None and spec.total_trials is None and spec.timeout is None
     n_trials = spec.n_trials
     if spec.sampler != "grid" and n_trials is None and spec.total_trials is None:
         n_trials = model.n_trials if quick else None
@@ -303,6 +318,8 @@ def resolve(spec: StudySpec) -> ResolvedStudy:
         )
     if problems:
         raise SpecError(problems)
+    epochs = spec.epochs or data.epochs(model)
+    limit = data.timeout(model, epochs) if quick and spec.sampler != "grid" else None
     return ResolvedStudy(
         spec=spec,
         name=spec.name or default_name(ref, spec),
@@ -310,10 +327,10 @@ def resolve(spec: StudySpec) -> ResolvedStudy:
         model=model,
         space=space,
         fixed=fixed,
-        data=data,
-        epochs=spec.epochs or model.epochs,
+        data=data.reference,
+        epochs=epochs,
         n_trials=n_trials,
-        timeout=spec.timeout or (model.timeout_s if quick and spec.sampler != "grid" else None),
+        timeout=spec.timeout or limit,
         objectives=objectives,
         constraints=constraints,
     )

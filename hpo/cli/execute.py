@@ -209,6 +209,8 @@ def _check_data(study: ResolvedStudy) -> None:
             f"data: {type(study.model).__name__}.data({SPLIT_SEED}) gives {data!r:.60}: it must "
             "give hpo.Data(name, train, val, test, info), or name one with --data"
         )
+    if study.data != "own":
+        study.model.check_data(data)
 
 
 def console_of(quiet: bool) -> Console:

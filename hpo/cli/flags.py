@@ -60,6 +60,22 @@ Study = Annotated[
     str | None, option("Ready-made study (cnn-digits) or a TOML file; flags win.", "--study")
 ]
 Data = Annotated[str | None, option("digits, imagefolder:PATH, csv:PATH, ...; see the README.")]
+ImageSize = Annotated[
+    str | None,
+    option(
+        "Read pictures at this size: a side in pixels, or height and width (64, 48x64) "
+        "[default: by the pictures and the model].",
+        "--image-size",
+    ),
+]
+SkipBroken = Annotated[
+    bool | None,
+    typer.Option(
+        "--skip-broken",
+        help="Leave out picture files that cannot be read [default: off, hpo lists and refuses].",
+        show_default=False,
+    ),
+]
 Objectives = Annotated[
     list[str] | None,
     option(

@@ -51,7 +51,7 @@ def announce(
     from hpo.storage.sql import redact
     from hpo.storage.warm_start import started_from
 
-    lines = [f"{study.ref.name} on {study.data}, {ledger.meta.goal}"]
+    lines = [f"{study.ref.name} on {study.data}, {ledger.meta.goal}", *data_notes(study)]
     if not only_retrain:
         lines.append(_search_line(study, ledger))
     if after.n_trainings:
@@ -69,6 +69,21 @@ def announce(
     console.print(Text.assemble((study.name, "bold"), f": {first}"))
     for line in rest:
         console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False))
+
+
+def data_notes(study: ResolvedStudy) -> list[str]:
+    """Rows of a user's own data, which has been read by now, and how it was read."""
+    from hpo.registry import FORMS, load_data
+    from hpo.training.session import SPLIT_SEED
+
+    if study.data.partition(":")[0] not in FORMS or study.spec.ray_address is not None:
+        return []
+    data = load_data(study.model, study.data, SPLIT_SEED)
+    assert data is not None
+    train, val, test = (len(split[0]) if split else 0 for split in (data.train, data.val, data.test))
+    classes = f" of {data.info['n_classes']} classes" if "n_classes" in data.info else ""
+    rows = f"{train + val + test} rows{classes}: {train} training, {val} validation, {test} test"
+    return [rows, *data.notes]
 
 
 def _search_line(study: ResolvedStudy, ledger: Ledger) -> str:

@@ -15,6 +15,7 @@ from hpo.cli.flags import (
     DryRun,
     Epochs,
     GpusPerTrial,
+    ImageSize,
     MaxConcurrent,
     Model,
     Objectives,
@@ -22,6 +23,7 @@ from hpo.cli.flags import (
     Quiet,
     RayAddress,
     Set,
+    SkipBroken,
     Storage,
     Study,
     StudyName,
@@ -45,6 +47,8 @@ def run(
     study: Study = None,
     name: Annotated[str | None, option("The study's name; default MODEL-SAMPLER.")] = None,
     data: Data = None,
+    image_size: ImageSize = None,
+    skip_broken: SkipBroken = None,
     sampler: Annotated[
         str | None,
         option(

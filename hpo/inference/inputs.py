@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hpo.errors import InputError
 from hpo.extras import need
+from hpo.inference.images import ImageForm
 from hpo.inference.readers import read_image, read_numbers, read_text
 
 Item = Mapping[str, Any]
@@ -72,14 +73,13 @@ class ImageInput:
     """`{"image": file or numbers}` -> images [B, C, H, W] float32."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self.shape: list[int] = list(settings["shape"])
-        self.resample: str = settings.get("resample", "bilinear")
+        self.form = ImageForm.of(settings)
         file = {"type": "string", "contentEncoding": "base64"}
-        image = {"anyOf": [file, numbers_schema(self.shape)]}
+        image = {"anyOf": [file, numbers_schema(self.form.shape)]}
         self.schema = object_schema(["image"], image=image)
 
     def read(self, index: int, item: Item) -> Row:
-        return read_image(index, field_of(index, item, "image"), self.shape, self.resample)
+        return read_image(index, field_of(index, item, "image"), self.form)
 
     def batch(self, rows: Sequence[Row]) -> Arrays:
         return (np.stack(rows),)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL import Image
+from hpo.inference.images import ImageForm, Pixels, fitted, open_picture, scaled
 
 MAX_PIXELS = 50_000_000
 """Of an image, before it is decoded: a small file can hold a very large one."""
@@ -23,47 +20,30 @@ MAX_CHARACTERS = 100_000
 MAX_NUMBERS = 50_000_000
 _MOST_DIMENSIONS = 64
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-_BYTE_OF_16_BITS = 256
 
 
-def in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """An image in another mode; its 16-bit greys are scaled, where Pillow alone clips them."""
-    if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.int64) // _BYTE_OF_16_BITS
-        from PIL import Image as images
-
-        image = images.fromarray(grey.clip(0, 255).astype(np.uint8))
-    return image.convert(mode)
-
-
-def read_image(
-    index: int, value: Any, shape: Sequence[int], resample: str = "bilinear"
-) -> NDArray[np.float32]:
+def read_image(index: int, value: Any, form: ImageForm) -> NDArray[np.float32]:
     """An image as the network takes it, [C, H, W].
 
     Args:
         index: of the item in its request.
         value: a file's bytes, perhaps in base64 (PNG, JPEG, WebP, ...; of an animation the first
-            picture), which are resized and scaled to 0..1, or numbers of the shape as the network
-            takes them.
-        shape: C, H, W.
-        resample: bilinear or bicubic, as the training data was.
+            picture), which are read as the training data was, or numbers of the shape as the
+            network takes them.
     Raises:
         InputError: no such image, or one beyond the limits.
     """
     if isinstance(value, str):
         value = _from_base64(index, value)
     if not isinstance(value, bytes):
-        return read_numbers(index, value, shape, "image")
+        return read_numbers(index, value, form.shape, "image")
     if len(value) > MAX_BYTES:
         raise InputError(index, f"image: {len(value)} bytes: may hold {MAX_BYTES}: make it smaller")
-    if shape[0] not in _MODES:
+    if form.shape[0] not in _MODES:
         raise InputError(
-            index, f"image: the model takes {shape[0]} channels, no picture file: give numbers"
+            index, f"image: the model takes {form.shape[0]} channels, no picture file: give numbers"
         )
-    image = _decode(index, value)
-    pixels = np.asarray(_resized(in_mode(image, _MODES[shape[0]]), shape, resample))
-    return (pixels.reshape(*shape[1:], shape[0]).transpose(2, 0, 1) / 255).astype(np.float32)
+    return scaled(_decode(index, value, form), form)
 
 
 def _from_base64(index: int, value: str) -> bytes:
@@ -73,26 +53,14 @@ def _from_base64(index: int, value: str) -> bytes:
         raise InputError(index, "image: is a text that is no base64: encode the file so") from None
 
 
-def _resized(image: Image.Image, shape: Sequence[int], resample: str) -> Image.Image:
-    from PIL import Image as images
-
-    filters = {"bilinear": images.Resampling.BILINEAR, "bicubic": images.Resampling.BICUBIC}
-    size = (shape[2], shape[1])
-    return image if image.size == size else image.resize(size, filters[resample])
-
-
-def _decode(index: int, content: bytes) -> Image.Image:
-    import warnings
-
+def _decode(index: int, content: bytes, form: ImageForm) -> Pixels:
     from PIL import Image as images
     from PIL import UnidentifiedImageError
 
     if not content:
         raise InputError(index, "image: is empty: give a PNG, JPEG or WebP file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the limit here is its own
-            image = images.open(io.BytesIO(content))
+        with open_picture(content) as image:
             n_pixels = image.size[0] * image.size[1]
             if n_pixels > MAX_PIXELS:
                 raise InputError(
@@ -100,7 +68,7 @@ def _decode(index: int, content: bytes) -> Image.Image:
                     f"image: {image.size[0]} x {image.size[1]} pixels: may have "
                     f"{MAX_PIXELS // 10**6} million: make it smaller",
                 )
-            image.load()
+            return fitted(image, form, _MODES[form.shape[0]])
     except InputError:
         raise
     except Exception as error:  # decoders raise of every kind on broken files
@@ -112,7 +80,6 @@ def _decode(index: int, content: bytes) -> Image.Image:
         raise InputError(
             index, f"image: cannot be decoded ({reason}): give a whole PNG, JPEG or WebP file"
         ) from None
-    return image
 
 
 def read_numbers(

@@ -27,6 +27,7 @@ from hpo.metrics import accuracy_interval
 from hpo.model import Data, FunctionModel, Metrics, Model
 from hpo.outcome.choice import DECLARED
 from hpo.outcome.saved import loading, no_network, saved_text
+from hpo.reading import as_stored
 from hpo.registry import MODELS, find_model, load_model, unknown
 from hpo.training.product import WEIGHTS, Product
 
@@ -306,7 +307,9 @@ def read(path: str | Path) -> Artifact:
     """
     file = Path(path).expanduser() / FACTS
     try:
-        return Artifact(**json.loads(file.read_text(encoding="utf-8")))
+        found = Artifact(**json.loads(file.read_text(encoding="utf-8")))
+        older = "shape" in found.info and "reading" not in found.info
+        return replace(found, data=as_stored(found.data, older))
     except (OSError, ValueError, TypeError) as error:
         raise SpecError(
             f"path: {str(path)!r} holds no saved model ({type(error).__name__}): "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.errors import SpecError
 from hpo.model import Data, Model, Split
 from hpo.outcome.artifact import Artifact
+from hpo.reading import PICTURES, Reading, reading_of, with_reading
 from hpo.registry import as_trained, find_data, load_data
 from hpo.training.session import SPLIT_SEED
 
@@ -56,7 +57,7 @@ def find_rows(artifact: Artifact, model: Model, data: str | None, part: str | No
     """
     if part is not None and part not in PARTS:
         raise SpecError(f"split: {part!r} is unknown: choose from {', '.join(PARTS)}")
-    reference = artifact.data if data is None else find_data(model, data)
+    reference = artifact.data if data is None else _like(artifact, find_data(model, data))
     if reference == artifact.data:
         return _own_rows(artifact, model, part or "test")
     loaded = _load(model, reference)
@@ -74,6 +75,22 @@ def find_rows(artifact: Artifact, model: Model, data: str | None, part: str | No
         )
     dropped = len(split) < len(loaded.train)  # its classes, which the network does not know
     return Rows(reference, part or "all", split, trained, False, n_seen, notes, dropped)
+
+
+def _like(artifact: Artifact, reference: str) -> str:
+    """The reference with pictures read as the network's own were."""
+    kind, _, argument = reference.partition(":")
+    shape = artifact.info.get("shape", ())
+    if kind not in PICTURES or len(shape) != 3:
+        return reference
+    path, given = reading_of(argument)
+    if given is None and f"{kind}:{path}" == artifact.data.rpartition("?")[0]:
+        return artifact.data
+    skip = given is not None and given.skip_broken
+    if artifact.info.get("reading", 1) == 1:
+        return with_reading(reference, Reading(skip_broken=skip, version=1))
+    fit = artifact.info.get("fit", "stretch")
+    return with_reading(reference, Reading((shape[1], shape[2]), fit, skip))
 
 
 def _own_rows(artifact: Artifact, model: Model, part: str) -> Rows:
@@ -138,6 +155,8 @@ def _changed(artifact: Artifact, loaded: Data) -> str:
         if was != sizes[name]:
             return f"{name} was {was} and is {sizes[name]}"
     for name, value in loaded.info.items():
+        if name == "reading" and name not in artifact.info:  # of hpo 0.1.0
+            continue
         if name not in artifact.info or not _alike(value, artifact.info[name]):
             return f"{name} is another"
     return ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hpo.errors import SpecError
 from hpo.model import Objective
 from hpo.objectives import Constraint, guide_of
+from hpo.reading import as_stored
 from hpo.space import Space
 from hpo.space_change import changes
 
@@ -107,6 +108,8 @@ class StudyMeta:
             "more": tuple(Objective(**one) for one in data.get("more", ())),
             "constraints": tuple(Constraint(**one) for one in data.get("constraints", ())),
             "own": Objective(**own) if own else None,
+            # Of hpo 0.1.0, which wrote no options: of pictures of the hub that is told on loading.
+            "data": as_stored(data["data"], not data["data"].startswith("hf:")),
         }
         return cls(**{**data, **parts})
 

@@ -39,7 +39,9 @@ def stored_spec(view: StudyView) -> StudySpec:
     stored = view.attr(SPEC)
     if not stored:
         raise SpecError(f"study: {view.name!r} was not made by `hpo run`: it holds no settings")
-    return spec_from({**stored, "name": view.name}, {})
+    # What was settled by a look at the data stays, though the data may have grown since.
+    settled = {"data": view.meta.data, "epochs": view.meta.epochs}
+    return spec_from({**stored, **settled, "name": view.name}, {})
 
 
 def going_on(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from hpo.errors import SpecError
 from hpo.tune.resources import Resources
+from hpo.reading import reading_of
 
 _PATIENCE_S = 60
 
@@ -22,7 +24,9 @@ def check_nodes(data: str) -> None:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    path = data.partition(":")[2]
+    path = reading_of(data.partition(":")[2])[0]
+    if not Path(path).exists():  # an id of the hub
+        path = ""
 
     def probe(path: str) -> tuple[str | None, bool]:  # by value: the node may lack this package
         import os

@@ -93,11 +93,14 @@ def test_equal_texts_stand_once_and_long_ones_are_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("", "No columns to parse"),
+        ("", "is empty: its first line must be text,label"),
         ("text,label\n", "0 rows with 0 different labels"),
         ("sentence,class\na,b", "no column text and no label, only sentence, class"),
-        ("text;label\na;b", "no column text"),
-        ("text,label\none, two,a\nthree, four,b", "more cells than its first line"),
+        ("text;mood\na;b", "no column label, only text, mood"),
+        ("text,label\none, two,a\nthree, four,b", "Expected 2 fields in line 2, saw 3"),
+        ("text,label,label\na,b,c", "more than one column 'label'"),
+        (table() + "\none,nan", "row 41 has the label 'nan'"),
+        ("text\na\nb", "no column label, only text"),
         ("text,label\na,b\nd,e,f,g", "Expected 2 fields in line 3, saw 4: put quotes"),
         (table().encode("latin-1"), "is not UTF-8"),
         (table().replace("good", "bad"), "40 rows with 1 different labels"),

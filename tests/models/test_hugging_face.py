@@ -68,7 +68,12 @@ def test_a_folder_of_images_by_class_loads(tmp_path: Path) -> None:
                 Image.new("L", (20, 12), grey + k).save(folder / f"{k}.png")
     data = hugging_face.load(str(tmp_path), 0)
     assert data.test is not None
-    assert data.train[0].shape[1:] == (1, 32, 32)
+    assert data.train[0].shape[1:] == (1, 32, 32)  # without options as hpo 0.1.0 read it
+    glance = hugging_face.look(str(tmp_path))
+    assert glance.n_train == round(0.85 * 16) and set(glance.sizes) == {(12, 20)}
+    sized = hugging_face.load(f"{tmp_path}?size=12x20", 0)
+    assert sized.train[0].shape[1:] == (1, 12, 20) and sized.info["fit"] == "pad"
+    assert torch.equal(sized.train[1], data.train[1])
     assert len(data.test[1]) == 16 and len(data.train[1]) + len(data.val[1]) == 16
     assert data.train[0][data.train[1] == 0].mean() < data.train[0][data.train[1] == 1].mean()
 

@@ -10,30 +10,45 @@ import csv
 import re
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from hpo.errors import SpecError
-from hpo.inference.readers import in_mode
 from hpo.model import Data
+from hpo.reading import Look, reading_of
+from hpo_models.datasets.pictures import path_sources, read_pictures, sizes_of
 
 PAD, BEGIN, END, UNKNOWN = range(4)
 """Ids that are no words of a vocabulary."""
-SIDE = 48
-"""Images are resized to SIDE x SIDE pixels, in colour unless all of them are grey."""
+SIDE_OF_VERSION_1 = 48
 MAX_WORDS = 40
 """Longer captions are cut."""
 
 
 def load(argument: str, seed: int) -> Data:
-    """Raises SpecError: no captions.csv, a missing column or image, an empty caption, ..."""
+    """Options of the argument as in `hpo.reading`.
+
+    Raises:
+        SpecError: no captions.csv, a missing column or image, an empty caption, ...
+    """
+    argument, reading = reading_of(argument)
     rows = _read_table(Path(argument) / "captions.csv", argument)
-    names = sorted({name for name, _ in rows})
-    pixels = dict(zip(names, _read_images(argument, names), strict=True))
+    names = _names(rows, argument)
+    read = read_pictures(
+        f"{argument!r}: captions.csv",
+        names,
+        path_sources(Path(argument) / name for name in names),
+        reading,
+        "bicubic",
+        SIDE_OF_VERSION_1,
+    )
+    pixels = dict(zip((names[place] for place in read.kept), read.images, strict=True))
+    rows = [(name, text) for name, text in rows if name in pixels]
     images = torch.stack([pixels[name] for name, _ in rows])
     # Equal pictures have equal keys, and rows of one key stay together.
     key_of = {name: str(zlib.crc32(picture.numpy().tobytes())) for name, picture in pixels.items()}
@@ -45,11 +60,30 @@ def load(argument: str, seed: int) -> Data:
         )
     n_held_out = max(1, round(0.15 * n_images))
     parts = split_by_hash([key_of[name] for name, _ in rows], n_held_out, n_held_out, seed)
-    return caption_data(f"captions:{argument}", images, [text for _, text in rows], parts)
+    data = caption_data(
+        f"captions:{argument}", images, [text for _, text in rows], parts, read.info
+    )
+    files = {
+        part: tuple(rows[row][0] for row in of)
+        for part, of in zip(("train", "val", "test"), parts, strict=True)
+    }
+    return replace(data, notes=read.notes, names=files)
+
+
+def look(argument: str) -> Look:
+    """How many training rows there are, and sizes of the pictures."""
+    argument, _ = reading_of(argument)
+    rows = _read_table(Path(argument) / "captions.csv", argument)
+    files = [Path(argument) / name for name in _names(rows, argument)]
+    return Look(round(0.7 * len(rows)), sizes_of(path_sources(files)))
 
 
 def caption_data(
-    name: str, images: Tensor, texts: Sequence[str], parts: Sequence[Sequence[int]]
+    name: str,
+    images: Tensor,
+    texts: Sequence[str],
+    parts: Sequence[Sequence[int]],
+    read: Mapping[str, Any] | None = None,
 ) -> Data:
     """Images and their texts, split and described.
 
@@ -60,6 +94,7 @@ def caption_data(
         texts: words with a space between them; at least one word each.
         parts: row numbers of the training, validation and test rows.  The vocabulary is of the
             training rows alone, the most frequent word first; other words are UNKNOWN.
+        read: how picture files become images; see `hpo.inference.images.ImageForm`.
     """
     counts = Counter(word for row in parts[0] for word in texts[row].split())
     specials = ["<pad>", "<begin>", "<end>", "<unknown>"]
@@ -78,6 +113,7 @@ def caption_data(
         "std": train[0].std(dim=(0, 2, 3)).clamp_min(1e-6).tolist(),
         "words": vocabulary,
         "max_words": words.shape[1] - 2,
+        **({"reading": 2} if read is None else read),
     }
     return Data(name, train, val, test, info)
 
@@ -147,26 +183,18 @@ def _read_table(file: Path, argument: str) -> list[tuple[str, str]]:
     return found
 
 
-def _read_images(argument: str, names: Sequence[str]) -> Tensor:
-    """[N, C, SIDE, SIDE] float32 in 0..1."""
-    from PIL import Image
+def _names(rows: Sequence[tuple[str, str]], argument: str) -> list[str]:
+    """The images that the rows name, once each.
 
-    pictures = []
-    for name in names:
-        file = Path(argument) / name
-        if not file.is_file():
-            raise SpecError(
-                f"data: {argument!r}: no image {name!r}, which captions.csv names: add the file "
-                "or remove its rows"
-            )
-        try:
-            with Image.open(file) as image:
-                grey = image.mode in ("L", "1") or image.mode.startswith("I")
-                pictures.append(in_mode(image, "L" if grey else "RGB").resize((SIDE, SIDE)))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise SpecError(
-                f"data: {argument!r}: {name!r} is no readable image ({error}): replace it"
-            ) from None
-    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
-    arrays = np.stack([np.asarray(picture.convert(mode)) for picture in pictures])
-    return torch.from_numpy(arrays).view(len(names), SIDE, SIDE, -1).permute(0, 3, 1, 2) / 255
+    Raises:
+        SpecError: some are not there, a line each.
+    """
+    names = sorted({name for name, _ in rows})
+    missing = [name for name in names if not (Path(argument) / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise SpecError(
+            f"data: {argument!r}: no image {', '.join(map(repr, missing[:5]))}{more}, which "
+            "captions.csv names: add the file or remove its rows"
+        )
+    return names

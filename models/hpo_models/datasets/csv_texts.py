@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hpo.errors import SpecError
 from hpo.model import Data
+from hpo.reading import Look
 from hpo_models.datasets.split import stratified_split, text_data
 
 MAX_LENGTH = 512
@@ -59,21 +60,14 @@ def load(argument: str, seed: int) -> Data:
     return text_data(f"csv:{argument}", rows, class_names, MAX_LENGTH)
 
 
+def look(argument: str) -> Look:
+    """How many training rows there are."""
+    return Look(round(len(_read(argument)) * (1 - 2 * _HELD_OUT)))
+
+
 def _read(path: str) -> pd.DataFrame:
     """The columns text, label and perhaps lang, without empty cells or equal texts."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        if not isinstance(table.index, pd.RangeIndex):
-            raise ValueError("its rows have more cells than its first line")
-    except UnicodeDecodeError:
-        raise SpecError(f"data: {path!r}: is not UTF-8: save it in that encoding") from None
-    except OSError as error:
-        raise SpecError(f"data: {path!r}: {error.strerror}: check the path") from None
-    except ValueError as error:  # pandas' own errors are ValueErrors
-        reason = str(error).strip().partition("\n")[0]
-        raise SpecError(
-            f"data: {path!r}: {reason}: put quotes around texts that hold commas"
-        ) from None
+    table = _cells(path)
     missing = [name for name in ("text", "label") if name not in table.columns]
     if missing:
         raise SpecError(
@@ -89,8 +83,59 @@ def _read(path: str) -> pd.DataFrame:
                 f"data: {path!r}: row {empty[0] + 1} has no {name} ({len(empty)} such rows): "
                 "fill it in, or remove the row"
             )
+    nothing = table.index[table["label"].isin(("nan", "NaN"))]
+    if len(nothing):
+        raise SpecError(
+            f"data: {path!r}: row {nothing[0] + 1} has the label {table['label'][nothing[0]]!r}, "
+            f"which stands for none ({len(nothing)} such rows): fill it in, or remove the row"
+        )
     table["text"] = table["text"].map(lambda text: unicodedata.normalize("NFC", text))
     return table.drop_duplicates("text", ignore_index=True)
+
+
+def _cells(path: str) -> pd.DataFrame:
+    """All cells as texts, with the first line as titles.
+
+    Raises:
+        SpecError: no CSV file, or titles that stand twice.
+    """
+    try:
+        table = _parsed(path, ",")
+        if table.shape[1] == 1:  # what other programs put between cells
+            title = str(table.iat[0, 0])
+            other = next((mark for mark in ";\t" if mark in title), None)
+            table = table if other is None else _parsed(path, other)
+    except UnicodeError:
+        raise SpecError(f"data: {path!r}: is not UTF-8: save it in that encoding") from None
+    except pd.errors.EmptyDataError:
+        raise SpecError(f"data: {path!r}: is empty: its first line must be text,label") from None
+    except pd.errors.ParserError as error:
+        reason = str(error).strip().partition("\n")[0].partition("C error: ")[2] or str(error)
+        raise SpecError(
+            f"data: {path!r}: {reason}: put quotes around texts that hold commas"
+        ) from None
+    except Exception as error:  # of files, and of every kind of compression
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        reason = " ".join(str(reason).split())[:160]
+        raise SpecError(
+            f"data: {path!r}: cannot be read ({reason}): check the path, or write the file anew"
+        ) from None
+    titles = [str(title).strip() for title in table.iloc[0]]
+    twice = sorted({title for title in titles if titles.count(title) > 1})
+    if twice:
+        raise SpecError(
+            f"data: {path!r}: has more than one column {', '.join(map(repr, twice))}: rename one"
+        )
+    table = table.iloc[1:].reset_index(drop=True)
+    table.columns = pd.Index(titles)
+    return table
+
+
+def _parsed(path: str, separator: str) -> pd.DataFrame:
+    table: pd.DataFrame = pd.read_csv(
+        path, dtype=str, header=None, sep=separator, keep_default_na=False, encoding="utf-8-sig"
+    )
+    return table
 
 
 def _fewest_languages(table: pd.DataFrame, of: int) -> list[str]:

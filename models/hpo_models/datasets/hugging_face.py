@@ -15,8 +15,9 @@ import torch
 from hpo.errors import SpecError
 from hpo.extras import need
 from hpo.model import Data
+from hpo.reading import Look, Reading, reading_of
 from hpo_models.datasets.csv_texts import MAX_LENGTH
-from hpo_models.datasets.imagefolder import tensor_of
+from hpo_models.datasets.pictures import Source, read_pictures, sizes_of
 from hpo_models.datasets.split import image_info, stratified_split, text_data
 
 _VALIDATION = ("validation", "valid", "val", "dev")
@@ -34,6 +35,7 @@ def load(argument: str, seed: int) -> Data:
     Raises:
         SpecError: it cannot be read, or has no labelled column of texts or images.
     """
+    argument, reading = reading_of(argument)
     splits = _read(argument)
     train = splits.get("train") or next(iter(splits.values()))
     inputs, labels = _columns(argument, train.features)
@@ -59,11 +61,46 @@ def load(argument: str, seed: int) -> Data:
     if not is_image:
         rows = [(part[0], of) for part, of in zip(parts, targets, strict=True)]
         return text_data(f"hf:{argument}", rows, class_names, MAX_LENGTH)
-    pixels = tensor_of([image for images, _ in parts for image in images])
-    train_x, val_x, test_x = torch.split(pixels, [len(images) for images, _ in parts])
-    train_y, val_y, test_y = (torch.tensor(of) for of in targets)
-    info = image_info(train_x, class_names)
-    return Data(f"hf:{argument}", (train_x, train_y), (val_x, val_y), (test_x, test_y), info)
+    # Without options a reference is of hpo 0.1.0; see `look`.
+    reading = reading or Reading(version=1)
+    sources = [source for of, _ in parts for source in of]
+    shown = [f"image {k}" for k in range(len(sources))]
+    read = read_pictures(f"'hf:{argument}'", shown, sources, reading)
+    labels_kept = torch.tensor([label for of in targets for label in of])[read.kept]
+    ends = torch.tensor([len(of) for of, _ in parts]).cumsum(0)
+    part_of = torch.bucketize(torch.tensor(read.kept), ends, right=True)
+    train_x, val_x, test_x = (read.images[part_of == k] for k in range(3))
+    train_y, val_y, test_y = (labels_kept[part_of == k] for k in range(3))
+    info = image_info(train_x, class_names, read.info)
+    splits_read = ((train_x, train_y), (val_x, val_y), (test_x, test_y))
+    return Data(f"hf:{argument}", *splits_read, info, notes=read.notes)
+
+
+def look(argument: str) -> Look:
+    """How many training rows there are, and sizes of pictures."""
+    splits = _read(reading_of(argument)[0])
+    train = splits.get("train") or next(iter(splits.values()))
+    inputs, _ = _columns(argument, train.features)
+    n_own = sum(any(name in splits for name in names) for names in (_VALIDATION, ("test",)))
+    n_train = round(len(train) * (1 - _HELD_OUT * (2 - n_own)))
+    if type(train.features[inputs]).__name__ != "Image":
+        return Look(n_train)
+    return Look(n_train, sizes_of([one for one in _sources(train, inputs) if one is not None]))
+
+
+def _sources(split: Any, column: str) -> list[Source | None]:
+    """The pictures of a column, each read only when it is wanted; None where there is none."""
+    import datasets
+
+    raw = split.cast_column(column, datasets.Image(decode=False))
+
+    def source(k: int) -> Path | bytes:
+        cell = raw[k][column]
+        content: bytes | None = cell["bytes"]
+        return content if content is not None else Path(cell["path"])
+
+    empty = raw.data.column(column).is_null().to_pylist()
+    return [None if empty[k] else lambda k=k: source(k) for k in range(len(split))]  # type: ignore[misc]
 
 
 def _read(argument: str) -> dict[str, Any]:
@@ -107,7 +144,9 @@ def _columns(argument: str, features: Any) -> tuple[str, str]:
 def _rows(split: Any, inputs: str, labels: str) -> Rows:
     """Inputs and class names of the rows that have both; equal texts once."""
     feature = split.features[labels]
-    values, targets = split[inputs], split[labels]
+    is_image = type(split.features[inputs]).__name__ == "Image"
+    values = _sources(split, inputs) if is_image else split[inputs]
+    targets = split[labels]
     seen: set[str] = set()
     found: Rows = ([], [])
     for value, target in zip(values, targets, strict=True):

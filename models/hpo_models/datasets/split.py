@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -64,14 +64,21 @@ def image_data(
     return Data(name, train, val, test, image_info(train[0], class_names))
 
 
-def image_info(train_inputs: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
-    """What a network needs to know; mean and deviation are of the training rows alone."""
+def image_info(
+    train_inputs: Tensor, class_names: Sequence[str], read: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a network needs to know; mean and deviation are of the training rows alone.
+
+    Args:
+        read: how picture files become images; see `hpo.inference.images.ImageForm`.
+    """
     return {
         "n_classes": len(class_names),
         "shape": list(train_inputs.shape[1:]),
         "class_names": list(class_names),
         "mean": train_inputs.mean(dim=(0, 2, 3)).tolist(),
         "std": train_inputs.std(dim=(0, 2, 3)).clamp_min(1e-6).tolist(),
+        **({"reading": 2} if read is None else read),
     }
 
 

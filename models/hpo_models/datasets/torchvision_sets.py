@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hpo.errors import SpecError
 from hpo.model import Data
+from hpo.reading import Look
 from hpo_models.datasets.split import image_info, stratified_split
 
 
@@ -31,6 +32,18 @@ def load_fashionmnist(argument: str, seed: int) -> Data:
 def load_cifar10(argument: str, seed: int) -> Data:
     """50,000 + 10,000 photographs, [N, 3, 32, 32].  Source: Krizhevsky 2009."""
     return _load("CIFAR10", seed)
+
+
+def look_mnist(argument: str) -> Look:
+    return Look(54_000, [(28, 28)])
+
+
+def look_fashionmnist(argument: str) -> Look:
+    return Look(54_000, [(28, 28)])
+
+
+def look_cifar10(argument: str) -> Look:
+    return Look(45_000, [(32, 32)])
 
 
 def _load(name: str, seed: int) -> Data:
