@@ -75,7 +75,10 @@ class Data:
         import torch
 
         joined = tuple(torch.cat(pair) for pair in zip(self.train, self.val, strict=True))
-        return replace(self, train=joined, val=tuple(column[:0] for column in self.val))
+        rest = tuple(column[:0] for column in self.val)
+        both = [*self.names.get("train", ()), *self.names.get("val", ())]
+        names = {**self.names, "train": both, "val": []} if self.names else self.names
+        return replace(self, train=joined, val=rest, names=names)
 
 
 class Model:

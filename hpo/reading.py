@@ -38,7 +38,7 @@ class Sides:
     """
 
     least: int = 8
-    usual: int = 64
+    usual: int = 48
     most: int = 512
 
     def problem(self, size: Size, model: str) -> str:

@@ -93,11 +93,8 @@ def study_data(
         size = fitting_size(look.sizes, model.image_sides)
         if kind in PICTURES:
             reading = replace(reading or Reading(), size=size)
-    if (
-        kind in PICTURES
-        and size is not None
-        and (problem := model.image_sides.problem(size, type(model).__name__))
-    ):
+    problem = model.image_sides.problem(size, type(model).__name__) if size is not None else ""
+    if kind in PICTURES and problem and size is not None:
         raise SpecError(f"image_size: {size_text(size)}: {problem}")
     if reading is not None:
         reference = with_reading(reference, reading)

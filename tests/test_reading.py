@@ -75,7 +75,7 @@ def test_the_size_is_the_pictures_own_within_what_the_model_takes(
 def test_a_size_is_a_side_or_height_and_width() -> None:
     assert size_of("64") == (64, 64) and size_of("48x64") == (48, 64)
     for text in ("", "0", "64x", "a", "-3", "64x0"):
-        with pytest.raises(SpecError, match="image_size: .*must be a side in pixels"):
+        with pytest.raises(SpecError, match=r"image_size: .*must be a side in pixels"):
             size_of(text)
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.flags import Open, check_output, option
+from hpo.cli.flags import Open, SkipBroken, check_output, option
 from hpo.cli.output import Format, print_json, print_rows
 from hpo.cli.streams import answer, user_code
 from hpo.errors import HpoError, SpecError
+from hpo.reading import Reading, with_reading
 
 if TYPE_CHECKING:
     from hpo.outcome.evaluated import Evaluated
@@ -27,6 +28,7 @@ def evaluate(
     data: Annotated[
         str | None, option("Other data than its own test rows: imagefolder:PATH, csv:PATH, ...")
     ] = None,
+    skip_broken: SkipBroken = None,
     split: Annotated[
         str | None,
         option("test (default for its own data) or val; all rows of other data.", "--split"),
@@ -63,6 +65,8 @@ def evaluate(
     from hpo.report.evaluation_page import FACTS, check_folder
 
     check_folder(folder)
+    if skip_broken and data is not None and "?" not in data:
+        data = with_reading(data, Reading(skip_broken=True))
     found = evaluate_artifact(artifact, data=data, part=split, model=model, n_resamples=resamples)
     found = _recorded(found)
     page = _write(found, folder)

@@ -24,6 +24,23 @@ _MORE_ENDINGS = (
     *(".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"),
 )
 """That Pillow reads in some installations."""
+UNREAD_ENDINGS = frozenset(
+    {
+        ".svg",
+        ".heic",
+        ".heif",
+        ".jxl",
+        ".psd",
+        ".eps",
+        ".raw",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".dng",
+    }
+)
+"""Of pictures that Pillow does not read without a plugin."""
 _HIDDEN = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini"})
 _ORIENTATION = 0x0112
 _DEPTHS = (255, 1023, 4095, 16383, 65535)
@@ -83,6 +100,24 @@ class Pixels:
     @property
     def grey(self) -> bool:
         return self.values.ndim == 2
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """A row [C, H, W] of a file of arrays, unscaled.
+
+    Attributes:
+        own: what becomes 0 and 1 where the training data tells nothing of it.
+    """
+
+    values: NDArray[Any]
+    own: Range
+
+    def scaled(self, form: ImageForm) -> NDArray[np.float32]:
+        """As the training data was."""
+        low, high = form.ranges.get("numbers", self.own)
+        values: NDArray[np.float32] = self.values.astype(np.float32) - np.float32(low)
+        return values / np.float32(high - low)
 
 
 @functools.cache
@@ -258,11 +293,11 @@ def scaled(pixels: Pixels, form: ImageForm) -> NDArray[np.float32]:
 def channels_first(rows: NDArray[Any]) -> NDArray[Any]:
     """[N, H, W], [N, C, H, W] or, told by its shape, [N, H, W, C] as [N, C, H, W]."""
     if rows.ndim == 3:
-        return rows[:, None]
+        return np.ascontiguousarray(rows)[:, None]
     colours = (1, 3, 4)
     if rows.shape[3] in colours and rows.shape[1] not in colours:
         return np.ascontiguousarray(rows.transpose(0, 3, 1, 2))
-    return rows
+    return np.ascontiguousarray(rows)
 
 
 def number_range(low: float, high: float, kind: str) -> Range:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import InputError
-from hpo.inference.images import ImageForm, Pixels, fitted, open_picture, scaled
+from hpo.inference.images import FileRow, ImageForm, Pixels, fitted, open_picture, scaled
 
 MAX_PIXELS = 50_000_000
 """Of an image, before it is decoded: a small file can hold a very large one."""
@@ -35,6 +35,8 @@ def read_image(index: int, value: Any, form: ImageForm) -> NDArray[np.float32]:
     """
     if isinstance(value, str):
         value = _from_base64(index, value)
+    if isinstance(value, FileRow):
+        value = value.scaled(form)
     if not isinstance(value, bytes):
         return read_numbers(index, value, form.shape, "image")
     if len(value) > MAX_BYTES:

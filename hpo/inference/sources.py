@@ -6,16 +6,24 @@ import csv
 import glob
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpo.errors import SpecError
+from hpo.inference.images import (
+    UNREAD_ENDINGS,
+    FileRow,
+    channels_first,
+    image_endings,
+    is_hidden,
+    number_range,
+)
 from hpo.inference.inputs import Item
 from hpo.inference.readers import MAX_BYTES
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _PATTERN = frozenset("*?[")
 _STDIN = "-"
 _TEXT_ENDINGS = (".txt", ".csv")
@@ -121,14 +129,21 @@ def _folder(folder: Path, field: str) -> Iterator[Source]:
     if field != "image":
         yield _wrong(str(folder), "is a folder, and the model takes no images: name files")
         return
-    found = sorted(
+    endings = image_endings()
+    files = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in ENDINGS
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not path.is_dir() and not any(map(is_hidden, path.relative_to(folder).parts))
     )
-    if not found:
-        kinds = ", ".join(f"*{ending}" for ending in ENDINGS)
+    found = [path for path in files if path.suffix.lower() in endings]
+    unread = Counter(path.suffix.lower() for path in files) & Counter(
+        {end: len(files) for end in UNREAD_ENDINGS.difference(endings)}
+    )
+    if unread:
+        counts = ", ".join(f"{n} {ending}" for ending, n in unread.most_common())
+        yield _wrong(str(folder), f"pictures that cannot be read here are passed over: {counts}")
+    elif not found:
+        kinds = ", ".join(f"*{ending}" for ending in endings)
         yield _wrong(str(folder), f"holds no images ({kinds})")
     for path in found:
         yield _image(path)
@@ -249,7 +264,7 @@ def _numbers(row: Sequence[str]) -> list[float] | None:
 
 
 def _arrays(path: Path, field: str) -> Iterator[Source]:
-    """The rows of the array x of a NumPy file, or of its only array; uint8 images come to 0..1."""
+    """The rows of the array x of a NumPy file, or of its only array."""
     import numpy as np
 
     try:
@@ -264,9 +279,10 @@ def _arrays(path: Path, field: str) -> Iterator[Source]:
     if field == "text" or name not in arrays or arrays[name].ndim < 1:
         raise SpecError("holds no rows that this model takes")
     rows = arrays[name]
-    if field == "image" and rows.dtype == np.uint8:
-        rows = rows.astype(np.float32) / 255
-    if field == "image" and rows.ndim == 3:
-        rows = rows[:, None]
-    for number, row in enumerate(rows):
-        yield _constant(f"{path}:{number}", field, row)
+    if field != "image" or rows.ndim not in (3, 4) or rows.dtype.kind not in "fiub":
+        for number, row in enumerate(rows):
+            yield _constant(f"{path}:{number}", field, row)
+        return
+    own = number_range(float(rows.min(initial=0)), float(rows.max(initial=0)), rows.dtype.kind)
+    for number, row in enumerate(channels_first(rows)):
+        yield _constant(f"{path}:{number}", field, FileRow(row, own))

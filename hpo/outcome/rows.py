@@ -34,6 +34,7 @@ class Rows:
             that is not there any more.
         n_seen: rows that it was trained on.
         notes: what was changed, and what a reader has to know.
+        names: of the rows, such as their files, where the data has them.
     """
 
     data: str
@@ -44,6 +45,7 @@ class Rows:
     n_seen: int
     notes: list[str]
     unknown_classes: bool = False
+    names: list[str] | None = None
 
 
 def find_rows(artifact: Artifact, model: Model, data: str | None, part: str | None) -> Rows:
@@ -74,7 +76,8 @@ def find_rows(artifact: Artifact, model: Model, data: str | None, part: str | No
             "figures are better than they would be on new rows."
         )
     dropped = len(split) < len(loaded.train)  # its classes, which the network does not know
-    return Rows(reference, part or "all", split, trained, False, n_seen, notes, dropped)
+    names = _names_of(loaded, part)
+    return Rows(reference, part or "all", split, trained, False, n_seen, notes, dropped, names)
 
 
 def _like(artifact: Artifact, reference: str) -> str:
@@ -107,7 +110,9 @@ def _own_rows(artifact: Artifact, model: Model, part: str) -> Rows:
         )
     split = _part_of(loaded, part)
     n_seen = len(split[0]) if part == "val" else 0
-    return Rows(artifact.data, part, split, loaded.for_retraining(), True, n_seen, notes)
+    names = _names_of(loaded, part)
+    trained = loaded.for_retraining()
+    return Rows(artifact.data, part, split, trained, True, n_seen, notes, names=names)
 
 
 def _load(model: Model, reference: str) -> Data:
@@ -132,6 +137,14 @@ def _part_of(data: Data, part: str | None) -> Split:
     if not parts:
         raise SpecError(f"data: {data.name!r} has no rows")
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def _names_of(data: Data, part: str | None) -> list[str] | None:
+    """In the order of `_part_of`."""
+    if not data.names:
+        return None
+    parts = ("train", "val", "test") if part is None else (part,)
+    return [name for one in parts for name in data.names.get(one, ())]
 
 
 def _trained(artifact: Artifact, model: Model) -> tuple[Data | None, str]:

@@ -206,7 +206,8 @@ def _hardest(evaluated: Evaluated) -> Iterator[Section]:
     inputs, info = evaluated.rows.split[0], evaluated.artifact.info
     texts = texts_in(evaluated.rows.split, info)
     has_images = inputs.dim() == 4 and "shape" in info
-    table = row_table(evaluation, texts if not has_images else None).iloc[places]
+    names = evaluated.rows.names
+    table = row_table(evaluation, texts if not has_images else None, names).iloc[places]
     if "text" in table:
         table = table.assign(text=table["text"].str.slice(0, _LONGEST_TEXT))
     lines = [f"The {len(places)} rows with the highest loss, the worst first."]
@@ -216,13 +217,13 @@ def _hardest(evaluated: Evaluated) -> Iterator[Section]:
     images = {}
     if has_images:
         for place in places:
-            images[_caption(evaluation, place)] = picture(inputs[place].numpy())
+            images[_caption(evaluation, place, names)] = picture(inputs[place].numpy())
     yield Section("Hardest rows", lines, table=table, images=images, folded=has_images)
 
 
-def _caption(evaluation: Evaluation, place: int) -> str:
+def _caption(evaluation: Evaluation, place: int, names: list[str] | None) -> str:
     columns = evaluation.rows
-    parts = [f"row {place}"]
+    parts = [f"row {place}" if names is None else f"row {place}: {names[place]}"]
     if "true" in columns and "predicted" in columns:
         parts.append(f"true: {columns['true'][place]}")
         sure = f" ({columns['probability'][place]:.2f})" if "probability" in columns else ""
@@ -252,9 +253,13 @@ def picture(image: Any) -> bytes:
     return file.getvalue()
 
 
-def row_table(evaluation: Evaluation, texts: list[str] | None) -> pd.DataFrame:
+def row_table(
+    evaluation: Evaluation, texts: list[str] | None, names: list[str] | None = None
+) -> pd.DataFrame:
     """A line for each row, in the order of the data set's part."""
     columns: dict[str, Any] = {"row": np.arange(evaluation.n_rows)}
+    if names is not None:
+        columns["file"] = names
     if texts is not None:
         columns["text"] = texts
     return pd.DataFrame(columns | dict(evaluation.rows))
@@ -277,7 +282,7 @@ def write_evaluation(evaluated: Evaluated, folder: Path) -> Path:
     texts = texts_in(evaluated.rows.split, evaluated.artifact.info)
     if evaluated.evaluation.rows.get("true") == texts:
         texts = None
-    table = row_table(evaluated.evaluation, texts)
+    table = row_table(evaluated.evaluation, texts, evaluated.rows.names)
     contents = {
         PREDICTIONS: table.to_csv(index=False),
         FACTS: json_text(facts_of(evaluated)),

@@ -116,6 +116,7 @@ class Finetune(Classifier):
 
     task = "fine-tuning of a pretrained text encoder"
     datasets = ("topics", "surnames", "csv:", "hf:")
+    n_rows = 1000
     n_trials = 10
     epochs = 3
     backbone: ClassVar[str] = ""

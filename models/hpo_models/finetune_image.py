@@ -17,6 +17,7 @@ from torch.nn import functional
 from hpo.deployment import Deployment, classifier_of_images
 from hpo.errors import SpecError
 from hpo.model import Classifier, Data, ParameterGroup, Params, Split
+from hpo.reading import Sides
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.images import augment
 from hpo_models.limits import BATCH, DECAY, LAYERS, RATE, SHARE, STRENGTH, WHOLE
@@ -64,7 +65,8 @@ class FinetuneImageNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
-        size = (self.side, self.side)
+        longer = max(images.shape[2:])  # aspect kept
+        size = [max(32, round(self.side * side / longer)) for side in images.shape[2:]]
         images = functional.interpolate(images, size, mode="bilinear", antialias=True)
         features = self.backbone((images - self.mean) / self.std)  # [B, D]
         logits: Tensor = self.head(self.dropout(features))
@@ -80,6 +82,7 @@ class FinetuneImage(Classifier):
 
     task = "fine-tuning of a pretrained image network"
     datasets = ("digits", "mnist", "fashionmnist", "cifar10", "imagefolder:", "npz:", "hf:")
+    image_sides = Sides(usual=128)
     n_trials = 10
     epochs = 4
     space = Space(

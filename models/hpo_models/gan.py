@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from hpo.deployment import Deployment, Graph
 from hpo.model import Data, Metrics, Model, Objective, ParameterGroup, Params, Split
+from hpo.reading import Sides
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.frechet import Judge, classifier_of
 from hpo_models.images import check_pixels, feature_shapes
@@ -88,6 +89,7 @@ class GAN(Model):
     task = "image generation"
     objective = Objective("fid", "minimize")
     datasets = ("digits", "mnist", "fashionmnist", "imagefolder:", "npz:", "hf:")
+    image_sides = Sides(most=128)
     n_trials = 20
     epochs = 15
     additive = False
@@ -111,6 +113,10 @@ class GAN(Model):
         # Batch normalization makes a row's gradient depend on the others, which are not penalised.
         forbidden=[{"loss": "wgan-gp", "norm": "batch"}],
     )
+
+    def check_data(self, data: Data) -> None:
+        super().check_data(data)
+        check_pixels(data)
 
     def build(self, params: Params, data: Data) -> nn.Module:
         check_pixels(data)

@@ -23,6 +23,7 @@ from hpo.deployment import (
     standing_in,
 )
 from hpo.model import Data, Metrics, Model, Objective, Params, Split
+from hpo.reading import Sides
 from hpo.space import Choice, Float, Int, Space
 from hpo_models.images import check_pixels, feature_shapes
 from hpo_models.limits import BATCH, DECAY, POSITIVE, RATE, SHARE, WEIGHT, WIDTH
@@ -126,6 +127,7 @@ class VAE(Model):
     task = "image generation"
     objective = Objective("elbo", "maximize")
     datasets = ("digits", "mnist", "fashionmnist", "imagefolder:", "npz:", "hf:")
+    image_sides = Sides(most=128)
     n_trials = 20
     epochs = 15
     space = Space(
@@ -142,6 +144,10 @@ class VAE(Model):
         beta=Float(0.25, 4.0, log=True, default=1.0, grid=(0.5, 1.0, 2.0), within=WEIGHT),
         annealing=Float(0.1, 0.8, default=0.2, grid=(0.2, 0.5), within=POSITIVE),
     )
+
+    def check_data(self, data: Data) -> None:
+        super().check_data(data)
+        check_pixels(data)
 
     def build(self, params: Params, data: Data) -> nn.Module:
         check_pixels(data)

@@ -131,7 +131,7 @@ def test_common_names_are_known_and_a_missing_part_is_taken_from_the_training_ro
         (arrays(y=np.arange(29) % 3), "as many rows"),
         (
             arrays(y=np.full(30, 0.5)),
-            "whole numbers or texts, and holds NaN, infinity or fractions",
+            "and holds NaN, infinity or fractions",
         ),
         (arrays(y=np.where(Y == 0, np.nan, Y)), "whole numbers or texts"),
         (arrays(y=np.ones((30, 3))), "one-hot rows"),
@@ -143,7 +143,7 @@ def test_common_names_are_known_and_a_missing_part_is_taken_from_the_training_ro
         (arrays(images=np.ones((30, 8, 8))), "more than one array of x"),
         (
             parts(x_val=RNG.random((9, 6, 6))),
-            r"different shapes \(x_train \[8, 8\], x_val \[6, 6\]",
+            r"different shapes .* x_val \[6, 6\]",
         ),
         (parts(x_val=np.ones((9, 8, 8), "u1")), "parts are of different kinds"),
         (parts(x_val=np.zeros((0, 8, 8)), y_val=np.zeros(0, int)), "with rows"),
