@@ -26,9 +26,9 @@ from hpo.habits import studies_at_import
 from hpo.model import Data, FunctionModel, Model, Split
 from hpo.objectives import declared_objective
 from hpo.place import place_of
+from hpo.reading import PICTURES, Look, reading_of, with_reading
 from hpo.spelling import declaration, no_data, no_model
 from hpo.spelling import unknown as unknown
-from hpo.reading import PICTURES, Look, reading_of, with_reading
 
 USER_MODULE = "hpo_user_"
 """Begins the name under which a user's file is imported: a digest, and its own name, follow."""

@@ -80,7 +80,9 @@ def data_notes(study: ResolvedStudy) -> list[str]:
         return []
     data = load_data(study.model, study.data, SPLIT_SEED)
     assert data is not None
-    train, val, test = (len(split[0]) if split else 0 for split in (data.train, data.val, data.test))
+    train, val, test = (
+        len(split[0]) if split else 0 for split in (data.train, data.val, data.test)
+    )
     classes = f" of {data.info['n_classes']} classes" if "n_classes" in data.info else ""
     rows = f"{train + val + test} rows{classes}: {train} training, {val} validation, {test} test"
     return [rows, *data.notes]

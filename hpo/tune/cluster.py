@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import SpecError
-from hpo.tune.resources import Resources
 from hpo.reading import reading_of
+from hpo.tune.resources import Resources
 
 _PATIENCE_S = 60
 
