@@ -82,7 +82,7 @@ def test_a_size_is_a_side_or_height_and_width() -> None:
 def test_circles_stay_circles_the_size_is_part_of_the_study(tmp_path: Path) -> None:
     data = photos(tmp_path)
     resolved = resolve(StudySpec(model="cnn", data=data))
-    assert resolved.data == f"{data}?size=56x72"
+    assert resolved.data == f"{data}?size=40x56"
     assert resolve(StudySpec(model="cnn", data=resolved.data)).data == resolved.data
     wider = resolve(StudySpec(model="cnn", data=data, image_size="40", skip_broken=True))
     assert wider.data == f"{data}?size=40&skip_broken=1"

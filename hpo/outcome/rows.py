@@ -67,6 +67,7 @@ def find_rows(artifact: Artifact, model: Model, data: str | None, part: str | No
     split, notes = as_trained(_part_of(loaded, part), loaded.info, artifact.info, model.classifies)
     if part is None:
         notes.insert(0, "This is not the data it was trained on: all of its rows are evaluated.")
+    notes += loaded.notes
     n_seen = 0
     if trained is None:
         notes.append(f"Whether some of these rows were trained on cannot be told: {why}.")

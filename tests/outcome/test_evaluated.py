@@ -55,7 +55,8 @@ def test_other_data_is_fitted_by_names_and_shape(cnn: Path, tmp_path: Path) -> N
     assert found.rows.part == "all" and found.evaluation.n_rows == 8
     assert sorted(set(found.evaluation.rows["true"])) == ["3", "9"]
     assert found.rows.split[0].shape == (8, 1, 28, 28)
-    assert any("Images were made 1x28x28 of 1x32x32" in note for note in found.notes)
+    assert any("read at 28x28 pixels" in note and "stretched" in note for note in found.notes)
+    assert sorted(found.rows.names or ()) == [f"{k}/{n}.png" for k in "39" for n in range(4)]
     assert "had no part in the search" in found.honesty
 
 
@@ -73,7 +74,7 @@ def test_rows_that_were_trained_on_are_counted(cnn: Path, tmp_path: Path) -> Non
     [
         (("3", "cat"), 1, "classes 'cat' are unknown to the network, which knows 0, 1"),
         (("3",), 1, "holds 1 class folders"),
-        ((), 255, "scale them alike"),
+        ((), 1000, "scale them alike"),
     ],
 )
 def test_data_that_does_not_fit_is_refused_in_one_line(
