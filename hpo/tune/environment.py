@@ -140,7 +140,7 @@ def _cluster(address: str) -> Iterator[None]:
     # Ray prepends the driver's working folder to the workers' path: start from an empty one.
     with tempfile.TemporaryDirectory(prefix="hpo-ray-") as folder:
         try:
-            _connect(folder, address=address)
+            _connect(folder, address=address, runtime_env=_runtime_env_of_nodes())
         except Exception as error:  # Ray raises anything, a bare Exception too
             raise SpecError(f"ray_address: {address!r}: {_refusal(error)}") from error
         yield
@@ -358,3 +358,12 @@ def _runtime_env() -> dict[str, str] | None:
     """Ray starts workers through bash and does not quote the interpreter's path: do it here."""
     quoted = shlex.quote(sys.executable)
     return None if quoted == sys.executable else {"py_executable": quoted}
+
+
+def _runtime_env_of_nodes() -> dict[str, str] | None:
+    """The same for the nodes of a cluster, whose interpreters may lie elsewhere: each is found
+    from the path of Ray's own file there, which comes quoted as the first argument."""
+    if _runtime_env() is None:
+        return None
+    found = 'p="${0%/lib*/python*}/bin/python3"; [ -x "$p" ] || p=python3; exec "$p" "$0" "$@"'
+    return {"py_executable": f"bash -c {shlex.quote(found)}"}
