@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import StorageError
+from hpo.storage.retry import WAIT_S
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from sqlalchemy import Engine
 
-TIMEOUT_S = 60
+TIMEOUT_S = WAIT_S
+"""A lock ends with its process, so one that is held for long is one that many wait for."""
 _POLL_S = 0.05
 
 

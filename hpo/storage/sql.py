@@ -23,6 +23,7 @@ from hpo.storage.retry import WAIT_S
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
+    from sqlalchemy import Engine
 
 DEFAULT = "hpo.db"
 _DRIVERS = {
@@ -34,7 +35,8 @@ _DRIVERS = {
     "mysql+pymysql": "mysql+pymysql",
 }
 _EXTRAS = {"postgresql+psycopg": "postgres", "mysql+pymysql": "mysql"}
-_TABLE = "studies"
+_TABLE, _VERSION = "studies", "alembic_version"
+"""The tables of Optuna's schema that it creates first and last."""
 _BUSY_S = 60
 _CONNECT_S = 5
 _FULL_S = min(60.0, WAIT_S)
@@ -323,19 +325,39 @@ def _create_mysql_tables(url: str, options: dict[str, Any]) -> None:
 def _schema_lock(url: str, create: bool) -> Iterator[bool]:
     """Held while the schema may be created: several processes may open an empty database.
 
+    Where the schema is whole nothing is held, and nobody waits for anybody.
+
     Yields:
         Whether there is a schema.
     """
-    from sqlalchemy import create_engine, inspect, text
+    from sqlalchemy import create_engine, inspect
 
     engine = create_engine(_for_sqlalchemy(url), **_engine_options(url, answer_s=_CONNECT_S))
     try:
-        with exclusive(engine, "schema"):
-            with engine.connect() as connection:
-                found = inspect(connection).has_table(_TABLE)
-                if engine.dialect.name == "sqlite" and (found or create):
-                    # Kept in the file: readers do not block the writer.
-                    connection.execute(text("PRAGMA journal_mode=WAL"))
+        with contextlib.ExitStack() as stack:
+            if not (found := _is_whole(engine)):
+                stack.enter_context(exclusive(engine, "schema"))
+                found = inspect(engine).has_table(_TABLE)
+            if engine.dialect.name == "sqlite" and (found or create):
+                _log_ahead(engine)
             yield found
     finally:
         engine.dispose()
+
+
+def _is_whole(engine: Engine) -> bool:
+    """Whether Optuna has finished creating the schema: it notes the version last."""
+    from sqlalchemy import inspect, text
+
+    if not inspect(engine).has_table(_VERSION):
+        return False
+    with engine.connect() as connection:
+        return connection.execute(text(f"select version_num from {_VERSION}")).first() is not None
+
+
+def _log_ahead(engine: Engine) -> None:
+    """Keeps a write-ahead log, for good: readers do not block the writer."""
+    from sqlalchemy import text
+
+    with engine.connect() as connection:
+        connection.execute(text("PRAGMA journal_mode=WAL"))

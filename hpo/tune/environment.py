@@ -191,7 +191,7 @@ def _private_ray(
     which begin to import what trials need while the driver goes on."""
     mark = secrets.token_hex(16)
     # Sockets lie in it, and their paths must be short.
-    short = len(tempfile.gettempdir()) <= 20
+    short = len(tempfile.gettempdir()) <= 20 and not _quotes(tempfile.gettempdir())
     folder = tempfile.mkdtemp(prefix="hpo-ray-", dir=None if short else "/tmp")
     token = Path(folder) / "token"
     token.touch(mode=0o600)
@@ -226,14 +226,13 @@ def _private_ray(
     try:
         _import_meanwhile("pandas")
         try:
-            with _nothing_else():
+            with _nothing_else(), _plain_python(folder):
                 _connect(
                     folder,
                     address="local",
                     num_cpus=n_cpus or local_cpus(),
                     num_gpus=local_gpus(),
                     include_dashboard=False,
-                    runtime_env=_runtime_env(),
                     _node_ip_address="127.0.0.1",
                     _temp_dir=folder,
                 )
@@ -354,16 +353,30 @@ def _connect(folder: str, **options: Any) -> None:
         os.chdir(here)
 
 
-def _runtime_env() -> dict[str, str] | None:
-    """Ray starts workers through bash and does not quote the interpreter's path: do it here."""
-    quoted = shlex.quote(sys.executable)
-    return None if quoted == sys.executable else {"py_executable": quoted}
+def _quotes(path: str) -> bool:
+    """Whether a shell takes a path for what it is only in quotes."""
+    return shlex.quote(path) != path
+
+
+@contextlib.contextmanager
+def _plain_python(folder: str) -> Iterator[None]:
+    """Ray starts workers through bash and does not quote the interpreter's path: gives it a link
+    to this environment without spaces."""
+    real = sys.executable
+    if _quotes(real):
+        link = Path(folder) / "environment"
+        link.symlink_to(Path(real).parent.parent)
+        sys.executable = str(link / "bin" / Path(real).name)
+    try:
+        yield
+    finally:
+        sys.executable = real
 
 
 def _runtime_env_of_nodes() -> dict[str, str] | None:
     """The same for the nodes of a cluster, whose interpreters may lie elsewhere: each is found
     from the path of Ray's own file there, which comes quoted as the first argument."""
-    if _runtime_env() is None:
+    if not _quotes(sys.executable):
         return None
     found = 'p="${0%/lib*/python*}/bin/python3"; [ -x "$p" ] || p=python3; exec "$p" "$0" "$@"'
     return {"py_executable": f"bash -c {shlex.quote(found)}"}

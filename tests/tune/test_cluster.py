@@ -1,4 +1,7 @@
-"""A Ray cluster of several nodes, as processes on this machine, behind its token."""
+"""A Ray cluster of several nodes, as processes on this machine, behind its token.
+
+Nodes and driver run from an environment whose path holds a space and a letter beyond ASCII.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,6 @@ from tests.faults.invariants import broken, tagged_processes
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.postgres]
 
-HPO = [sys.executable, "-m", "hpo.cli"]
 TRAINING = ("--epochs", "4", "--pruner", "none")
 MINE = """
 import time
@@ -48,6 +50,9 @@ class Cluster:
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        environment = self.folder / "Ray é environment"
+        environment.symlink_to(sys.prefix)
+        self.python = environment / "bin" / "python"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -65,8 +70,8 @@ class Cluster:
 
     def start(self, *arguments: str, blind: bool = False) -> subprocess.Popen[bytes]:
         """A node; a blind one does not see the user's folder, as one on another machine."""
-        ray = str(Path(sys.executable).with_name("ray"))
-        command = [ray, "start", "--block", "--node-ip-address=127.0.0.1", *arguments]
+        command = [str(self.python), "-m", "ray.scripts.scripts", "start"]
+        command += ["--block", "--node-ip-address=127.0.0.1", *arguments]
         if blind:
             hide = 'mount -t tmpfs none "$0" && exec "$@"'
             command = ["unshare", "-m", "sh", "-c", hide, str(self.blind_to), *command]
@@ -122,9 +127,10 @@ def raylet_of(node: subprocess.Popen[bytes], tag: str) -> int:
 
 
 def start_study(cluster: Cluster, storage: str, *flags: str) -> subprocess.Popen[str]:
+    command = ("run", "--model", "./mine.py:train")
     where = ("--name", "s", "--ray-address", cluster.address)
     return subprocess.Popen(
-        [*HPO, "run", "--model", "./mine.py:train", *where, *TRAINING, *flags],
+        [cluster.python, "-m", "hpo.cli", *command, *where, *TRAINING, *flags],
         cwd=cluster.blind_to,
         env={**cluster.environment, "HPO_STORAGE": storage},
         stdout=subprocess.PIPE,
