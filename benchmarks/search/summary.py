@@ -189,6 +189,23 @@ def ask_table(peers: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def failed_table(regrets: Regrets, parallel: int, after: int = 20) -> str:
+    """Trials that failed after so many, mean over the same blocks; nothing if none ever failed."""
+    lines = _head("peer", f"failed of the trials after {after}", "beside random")
+    means = {}
+    for peer in regrets.peers:
+        failed = {
+            (r.problem, r.seed): sum(n > after for n in r.failed)
+            for r in results.load(peer)
+            if r.parallel == parallel
+        }
+        means[peer] = sum(failed[block] for block in regrets.blocks) / len(regrets.blocks)
+    for peer, mean in sorted(means.items(), key=lambda item: item[1]):
+        beside = f"{mean / means['random']:.2f}x" if means.get("random") else "-"
+        lines.append(_row(peer, f"{mean:.1f}", beside))
+    return "\n".join(lines) if any(means.values()) else ""
+
+
 def batch_table(peers: Sequence[str], arguments: argparse.Namespace) -> str:
     """Regret of 8 workers minus that of one, on the same blocks."""
     lines = _head("peer", "blocks", "1 worker", "8 workers", "8 minus 1")
@@ -220,6 +237,8 @@ def text(arguments: argparse.Namespace) -> str:
             if regrets.blocks:
                 n = f"{len(names)} problems, {len(regrets.blocks)} runs a peer"
                 parts += [f"## {title}: {n}", main_table(regrets), split_table(regrets)]
+                if failed := failed_table(regrets, x):
+                    parts.append(failed)
             else:
                 parts.append(f"## {title}: no run that all of {', '.join(peers)} have")
         if not arguments.peers and part and arguments.against in (*whole, *part):
