@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hpo.errors import HpoError, SpecError
 from hpo.study import StudySpec
@@ -138,18 +138,37 @@ def resources_now(spec: StudySpec) -> Resources:
 @contextlib.contextmanager
 def _cluster(address: str) -> Iterator[None]:
     # Ray prepends the driver's working folder to the workers' path: start from an empty one.
-    with tempfile.TemporaryDirectory(prefix="hpo-ray-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hpo-ray-") as folder, tempfile.TemporaryFile() as log:
         try:
-            _connect(folder, address=address, runtime_env=_runtime_env_of_nodes())
+            with _errors_to(log):
+                _connect(folder, address=address, runtime_env=_runtime_env_of_nodes())
         except Exception as error:  # Ray raises anything, a bare Exception too
-            raise SpecError(f"ray_address: {address!r}: {_refusal(error)}") from error
+            log.seek(0)
+            said = log.read().decode(errors="replace")
+            raise SpecError(f"ray_address: {address!r}: {_refusal(error, said)}") from error
         yield
 
 
-def _refusal(error: Exception) -> str:
-    """Why a cluster cannot be used, and what to do."""
+@contextlib.contextmanager
+def _errors_to(log: IO[bytes]) -> Iterator[None]:
+    """Standard error goes to a file: Ray's core says there what its exceptions do not."""
+    before = os.dup(2)
+    os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def _refusal(error: Exception, said: str) -> str:
+    """Why a cluster cannot be used, and what to do.
+
+    Args:
+        said: by Ray's core, meanwhile.
+    """
     reason = _reason(error)
-    if type(error).__name__ == "AuthenticationError" or "UNAUTHENTICATED" in str(error).upper():
+    if type(error).__name__ == "AuthenticationError" or "InvalidAuthToken" in said:
         return (
             f"the cluster asks for a token and got {_token_source()}: set RAY_AUTH_MODE=token and "
             "RAY_AUTH_TOKEN_PATH to a file with the head's token (`ray get-auth-token` prints it "
@@ -165,15 +184,14 @@ def _refusal(error: Exception) -> str:
 
 def _token_source() -> str:
     """Which token Ray uses here, by the order in which it looks."""
-    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
-        return "none, for RAY_AUTH_MODE is disabled"
+    if (mode := os.environ.get("RAY_AUTH_MODE", "not set").lower()) != "token":
+        return f"none, for RAY_AUTH_MODE is {mode}"
     if os.environ.get("RAY_AUTH_TOKEN"):
-        return "the one in RAY_AUTH_TOKEN"
+        return "a wrong one, of the variable RAY_AUTH_TOKEN"
     file = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path.home() / ".ray" / "auth_token")
     if not Path(file).is_file():
         return f"none: there is no file {file!r}, and RAY_AUTH_TOKEN is not set"
-    mode = "" if os.environ.get("RAY_AUTH_MODE") else ", or none, for RAY_AUTH_MODE is not set"
-    return f"the one in {file!r}{mode}"
+    return f"a wrong one, of the file {file!r}"
 
 
 def _reason(error: Exception) -> str:
@@ -205,7 +223,6 @@ def _private_ray(
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everywhere: listen on loopback only
         "RAY_preload_python_modules": ",".join(preloaded),
-        "PYTHONOPTIMIZE": None,  # Ray's processes do not start with it
         "PYTHONHASHSEED": "0",  # the order of sets of strings is the same in every worker
         "SPT_NOENV": "1",  # titles of processes are not written over what the reaper reads
     }
@@ -237,10 +254,11 @@ def _private_ray(
                     _temp_dir=folder,
                 )
         except Exception as error:  # Ray raises anything, a bare Exception too
+            optimized = ", without PYTHONOPTIMIZE" if sys.flags.optimize else ""
             raise HpoError(
                 f"Ray did not start on this machine: {_reason(error)}: see that its memory, its "
                 f"processes (`ulimit -u`) and {folder.rpartition('/')[0]} have room, then run the "
-                "same command again"
+                f"same command again{optimized}"
             ) from error
         _set({name: before[name] for name in (*_SECRETS, "OMP_NUM_THREADS")})
         yield Path(folder)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import optuna
 import pytest
+
+from hpo.errors import SpecError
+from hpo.tune import environment
 
 SCRIPT = """
 import os
@@ -92,3 +96,34 @@ def test_an_error_in_a_run_is_not_told_as_rays_start(tmp_path: Path) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, cwd=tmp_path
     )
     assert done.stderr.splitlines()[-1] == "OSError: so"
+
+
+@pytest.mark.parametrize(
+    ("variables", "source"),
+    [
+        ({}, "got none, for RAY_AUTH_MODE is not set"),
+        ({"RAY_AUTH_MODE": "token"}, "got none: there is no file"),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "x"}, "of the variable RAY_AUTH_TOKEN"),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": __file__}, f"of the file {__file__!r}"),
+    ],
+)
+def test_a_cluster_that_refuses_the_token_is_told_with_where_it_was_read(
+    variables: dict[str, str], source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    def refused(folder: str, **options: object) -> None:
+        os.write(2, b"gcs_client.cc:210: Unauthenticated: RPC error: InvalidAuthToken\n")
+        raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.1:6379")
+
+    monkeypatch.setattr(environment, "_connect", refused)
+    with (
+        pytest.raises(SpecError, match="RAY_AUTH_TOKEN_PATH to a file with the head's") as error,
+        environment._cluster("192.0.2.1:6379"),
+    ):
+        pass
+    assert source in str(error.value)
