@@ -76,8 +76,10 @@ def test_a_study_arrives_as_if_it_had_been_run_there(
     copy, first = ledger_in(there, "copy"), ledger_in(here, "s")
     assert copy.meta == first.meta and copy.best() is not None
     assert copy.attr("hpo:target") == first.attr("hpo:target")
-    # The name is a new one in what it was asked to do, so that `resume` goes on with this one.
-    assert copy.attr("hpo:spec") == {**first.attr("hpo:spec"), "name": "copy"}
+    # What it was asked to do names no study: `resume` takes the name from the row.
+    assert (
+        copy.attr("hpo:spec") == first.attr("hpo:spec") and first.attr("hpo:spec")["name"] is None
+    )
     lost = copy.trial(2)
     assert lost.state.name == "FAIL" and lost.user_attrs[KIND] == "lost"
     assert [attempt.of for attempt in copy.due_again(3)] == [2]
