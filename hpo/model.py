@@ -20,6 +20,8 @@ from hpo.reading import Sides
 from hpo.space import Space
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import Tensor, nn
 
@@ -276,12 +278,26 @@ class Classifier(Model):
 
 
 class TrialContext(Protocol):
-    """What a function `train(trial)` gets."""
+    """What a function `train(trial)` gets.
+
+    Attributes:
+        params: all parameters, searched and fixed.
+        epochs: how often it is to report.
+        device: `cuda` or `cpu`.
+        number: the trial's in its study; of a training that confirms or retrains a trial, the
+            number of that trial; None for a default configuration that no trial had.
+    """
 
     params: Params
     seed: int
     epochs: int
     device: str
+    number: int | None
+
+    @property
+    def folder(self) -> Path:
+        """A folder of this training's own, for checkpoints and other files: no other trial, and no
+        training that confirms or retrains it, has the same.  It is made when it is asked for."""
 
     def report(self, **metrics: float) -> None:
         """Reports one epoch's metrics; returns unless the trial is to stop."""

@@ -80,6 +80,7 @@ class StudySpec(BaseModel):
 
     trial_timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_retries: int = Field(default=3, ge=0)
+    max_failures: int = Field(default=3, ge=0)
     checkpoint_every: float = Field(default=30, ge=0, allow_inf_nan=False)
     retry_failed: bool = False
     join: bool = False

@@ -24,6 +24,7 @@ from hpo.cli import (
     run,
     serve,
     transport,
+    trial,
 )
 
 app = typer.Typer(
@@ -43,6 +44,7 @@ dashboard.register(app)
 report.register(app)
 rerun.register(app)
 transport.register(app)
+trial.register(app)
 evaluate.register(app)
 export.register(app)
 compress.register(app)

@@ -96,12 +96,14 @@ def _carry_out(
                 end = search(study, ledger, resources, progress, stop)
             if end is not None and ledger.counts() == before and _retrained_before(ledger, console):
                 pass
-            elif (end is None or end.signal is None) and study.spec.retrain:
+            elif (end is None or end.whole) and study.spec.retrain:
                 retrained = _retrain(study, ledger, resources, progress, chosen)
         if retrained is not None:
             _publish(study, ledger, retrained)
         page = _report(study, ledger, console) if study.spec.report else None
         _summary(study, ledger, url, end, retrained, form, page)
+        if end is not None and end.problem:
+            raise HpoError(end.problem)
         if stop.signal is None and ledger.best() is None:
             raise HpoError(_nothing_completed(study, ledger))
 

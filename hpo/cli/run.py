@@ -95,6 +95,13 @@ def run(
     max_retries: Annotated[
         int | None, option("Tries more after a lost worker or driver (3).", panel="Faults")
     ] = None,
+    max_failures: Annotated[
+        int | None,
+        option(
+            "Stop when the first trials fail alike, so many of them (3); 0: never.",
+            panel="Faults",
+        ),
+    ] = None,
     checkpoint_every: Annotated[
         float | None, option("Seconds between a trial's checkpoints (30).", panel="Faults")
     ] = None,
@@ -205,6 +212,9 @@ def resume(
             show_default=False,
         ),
     ] = None,
+    max_failures: Annotated[
+        int | None, option("Stop when the first trials fail alike, so many of them; 0: never.")
+    ] = None,
     form: SummaryForm = Format.table,
     quiet: Quiet = False,
 ) -> None:
@@ -225,6 +235,7 @@ def resume(
         epochs=epochs,
         join=join,
         retry_failed=retry_failed,
+        max_failures=max_failures,
     )
     execute(resolve_as_begun(ledger, spec), storage, form, quiet)
 

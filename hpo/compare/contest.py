@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hpo.compare.plan import Plan
+from hpo.errors import HpoError
 from hpo.outcome.tested import retrain_bests
 from hpo.storage.attempts import used_budget
 from hpo.storage.known import KnownTrainings
@@ -48,6 +49,8 @@ def run(
     A finished trial is never repeated; with the plan's cache, nor is one that another study of the
     comparison has finished.
 
+    Raises:
+        HpoError: a study's first trials all failed alike.
     Returns:
         What went wrong without ending the comparison, a line each.
     """
@@ -62,7 +65,9 @@ def run(
             known = KnownTrainings.of(storage, others, ledger.meta) if plan.spec.cache else None
             with display.study(done, ledger, left) as observer:
                 missing = replace(study, n_trials=left)
-                search(missing, ledger, resources, observer, stop, known=known)
+                end = search(missing, ledger, resources, observer, stop, known=known)
+            if end.problem:
+                raise HpoError(end.problem)
         if stop.signal is not None:
             return []
     if not plan.spec.test:

@@ -28,7 +28,8 @@ from hpo.storage.measured import is_feasible
 from hpo.storage.noise import CONFIRMED
 from hpo.storage.view import StudyView
 from hpo.study import ResolvedStudy
-from hpo.tune.driver import job_of
+from hpo.training.files import TrialFiles
+from hpo.tune.driver import job_of, study_folder
 from hpo.tune.pool import train_all
 from hpo.tune.resources import Resources
 
@@ -77,6 +78,11 @@ class Confirmed:
     def reference_text(self) -> str:
         """`the default configuration`, `the middle of the ranges`."""
         return f"the {self.reference}{' configuration' if self.reference == DECLARED else ''}"
+
+    @property
+    def label(self) -> str:
+        """Its number, or `default`."""
+        return UNTRIED if self.number is None else str(self.number)
 
     @property
     def values(self) -> list[float]:
@@ -242,7 +248,16 @@ def confirm(
 
     if seedless := seeds_change_nothing(by_configuration(), ledger):
         todo = []
-    jobs = [replace(base, params={**base.params, **c.params}, seed=s) for c, s in todo]
+    jobs = [
+        replace(
+            base,
+            params={**base.params, **c.params},
+            seed=s,
+            number=c.number,
+            files=TrialFiles.new(study_folder(study), f"confirm-{c.label}-{s}"),
+        )
+        for c, s in todo
+    ]
     errors = []
     on_done(0, len(jobs), None)
     for done, (index, result) in enumerate(train_all(jobs, _alone(study, resources)), start=1):
@@ -335,4 +350,4 @@ def candidates(study: ResolvedStudy, ledger: Ledger, number: int | None = None) 
 
 
 def _key(candidate: Confirmed, seed: int) -> str:
-    return f"{UNTRIED if candidate.number is None else candidate.number}:{seed}"
+    return f"{candidate.label}:{seed}"

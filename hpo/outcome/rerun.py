@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import SpecError
@@ -16,8 +17,10 @@ from hpo.storage.ledger import Ledger
 from hpo.storage.measured import end_problem, value_problem, values_of
 from hpo.storage.meta import StudyMeta
 from hpo.study import StudySpec
+from hpo.training.files import TrialFiles
 from hpo.training.session import Job
 from hpo.tune.circumstances import NAMED, Difference, differences, recorded, surroundings
+from hpo.tune.failure import without_place
 from hpo.tune.resources import Resources, local_cpus, local_gpus, plan_resources
 
 if TYPE_CHECKING:
@@ -134,6 +137,8 @@ def plan(ledger: Ledger, number: int) -> Plan:
         stop_after=trial.last_step if state == "PRUNED" else None,
         guide=meta.guide,
         wanted=meta.measured,
+        number=number,
+        files=TrialFiles.new(Path("hpo-runs").absolute() / ledger.name, f"rerun-{number}"),
     )
     on_cores = trial.user_attrs.get("run", {}).get("device") == "cpu"
     room = local_cpus() / n_workers
@@ -149,12 +154,7 @@ def plan(ledger: Ledger, number: int) -> Plan:
 
 
 def _ended_trial(ledger: Ledger, number: int) -> FrozenTrial:
-    try:
-        trial = ledger.trial(number)
-    except KeyError:
-        n = sum(ledger.counts().values())
-        there = f"choose from 0 to {n - 1}" if n else "it has none yet"
-        raise SpecError(f"trial: no {number} in study {ledger.name!r}: {there}") from None
+    trial = ledger.existing(number)
     if not trial.state.is_finished():
         raise SpecError(
             f"trial: {number} is {trial.state.name}: choose one that has ended (see `hpo trials`)"
@@ -191,7 +191,7 @@ def compare(ledger: Ledger, planned: Plan, trained: Trained) -> Rerun:
     reason = trial.user_attrs.get(REASON) if state == "FAIL" else None
     same: bool | None = part is None
     if not cut:
-        same = same and (before, reason) == (value, _reason(error))
+        same = same and (before, _cause(reason)) == (value, _cause(error))
     elif not then:
         same = None
     return Rerun(
@@ -247,9 +247,9 @@ def _of_bits(meta: StudyMeta, values: list[float] | None) -> Value:
     return [values[names.index(name)] for name in _named(meta)]
 
 
-def _reason(error: str | None) -> str | None:
-    """As the ledger keeps it."""
-    return None if error is None else " ".join(error.split())[:500]
+def _cause(error: str | None) -> str | None:
+    """As the ledger keeps it, but without the line of code: its path depends on the folder."""
+    return None if error is None else without_place(" ".join(error.split())[:500])
 
 
 def _part(then: Mapping[int, float], now: Mapping[int, float]) -> Difference | None:

@@ -10,12 +10,13 @@ from typing import Any
 from hpo.errors import HpoError
 from hpo.model import FunctionModel, Metrics
 from hpo.outcome.artifact import Artifact, current_versions, save
-from hpo.outcome.confirm import Confirmed, confirm, verdict_of, verdict_on_test
+from hpo.outcome.confirm import UNTRIED, Confirmed, confirm, verdict_of, verdict_on_test
 from hpo.storage.ledger import Ledger
 from hpo.storage.noise import noise_text
 from hpo.study import ResolvedStudy
+from hpo.training.files import TrialFiles
 from hpo.training.product import Product
-from hpo.tune.driver import job_of
+from hpo.tune.driver import job_of, study_folder
 from hpo.tune.pool import Trained, train_all
 from hpo.tune.resources import Resources
 
@@ -76,7 +77,17 @@ def retrain(
     if study.space.key(default) != study.space.key(best.params):
         configs.append(default)
     base = replace(job_of(study), purpose="retrain", seed=seed)
-    jobs = [replace(base, params={**base.params, **params}) for params in configs]
+    folder = study_folder(study)
+    numbers = [best.number, next((c.number for c in ranking if c.is_default), None)]
+    jobs = [
+        replace(
+            base,
+            params={**base.params, **params},
+            number=number,
+            files=TrialFiles.new(folder, f"retrain-{label}"),
+        )
+        for params, number, label in zip(configs, numbers, (best.label, UNTRIED), strict=False)
+    ]
     results: list[Trained] = [Trained()] * len(jobs)
     progress("retraining", 0, len(jobs))
     for done, (index, result) in enumerate(train_all(jobs, resources), start=1):
@@ -86,7 +97,6 @@ def retrain(
         raise HpoError(f"retraining {best.title} failed: {results[0].error}")
     default_test = results[-1].test
     artifact = describe(study, ledger, ranking, results[0], default_test, default, chosen)
-    folder = Path(study.spec.output).expanduser() / study.name
     path = save(artifact, results[0].product, results[0].files, folder)
     facts = {"path": str(path), "trial": best.number, "test": results[0].test}
     ledger.set_attr("hpo:retrained", facts)

@@ -6,14 +6,16 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.model import Metrics
 from hpo.storage.known import configuration
 from hpo.storage.view import StudyView
 from hpo.study import ResolvedStudy
+from hpo.training.files import TrialFiles
 from hpo.training.session import Job
-from hpo.tune.driver import job_of
+from hpo.tune.driver import job_of, study_folder
 from hpo.tune.resources import Resources
 
 if TYPE_CHECKING:
@@ -47,12 +49,19 @@ def retrain_bests(
             continue
         base = replace(job_of(study), purpose="retrain")
 
-        def key_of(text: str, base: Job = base) -> str:
+        folder = study_folder(study)
+
+        def key_of(
+            text: str, number: int | None = None, base: Job = base, folder: Path = folder
+        ) -> str:
             key = f"{base.seed}:{text}"
-            jobs.setdefault(key, replace(base, params=json.loads(text)))
+            if key not in jobs:
+                label = "test-default" if number is None else f"test-{number}"
+                files = TrialFiles.new(folder, label)
+                jobs[key] = replace(base, params=json.loads(text), number=number, files=files)
             return key
 
-        own = key_of(configuration(view.meta, best.params))
+        own = key_of(configuration(view.meta, best.params), best.number)
         missing.append((view, best, own, key_of(json.dumps(default, sort_keys=True))))
     from hpo.tune.pool import train_all  # imports Ray, which must be set up before
 

@@ -21,6 +21,8 @@ longer than --trial-timeout, its worker, node or driver died, a signal ended the
 _AGAIN = ("oom", "lost", "interrupted")
 ORIGIN, REASON = "origin", "fail_reason"
 """Trial attributes: where a trial comes from; why it failed, in one line."""
+OUTPUT = "output"
+"""Trial attribute: the end of what a failed trial printed, wherever its log is."""
 PAUSED = "paused"
 """Trial attribute: the epoch after which a RUNNING trial waits to be promoted; None: it goes on."""
 WAITING = "waiting"

@@ -52,6 +52,7 @@ def going_on(
     epochs: int | None = None,
     join: bool = False,
     retry_failed: bool | None = None,
+    max_failures: int | None = None,
 ) -> StudySpec:
     """The settings of a run that goes on with a study.
 
@@ -77,7 +78,8 @@ def going_on(
         )
     kept = {**before.model_dump(), "n_trials": None, "total_trials": target, "join": join}
     kept["retry_failed"] = before.sampler == "grid" if retry_failed is None else retry_failed
-    return spec_from(kept, {"n_trials": n_trials, "timeout": timeout, "epochs": epochs})
+    given = {"n_trials": n_trials, "timeout": timeout, "epochs": epochs}
+    return spec_from(kept, {**given, "max_failures": max_failures})
 
 
 def resolve_as_begun(view: StudyView, spec: StudySpec) -> ResolvedStudy:

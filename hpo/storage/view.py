@@ -75,6 +75,19 @@ class StudyView:
         )
         return self.storage.get_trial(trial_id)
 
+    def existing(self, number: int) -> FrozenTrial:
+        """One trial that a user named.
+
+        Raises:
+            SpecError: there is none of that number.
+        """
+        try:
+            return self.patience(lambda: self.trial(number))
+        except KeyError:
+            n = sum(self.counts().values())
+            there = f"choose from 0 to {n - 1}" if n else "it has none yet"
+            raise SpecError(f"trial: no {number} in study {self.name!r}: {there}") from None
+
     def trials(self) -> list[FrozenTrial]:
         """All trials by number."""
         return self.patience(lambda: self.study.get_trials(deepcopy=False))

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import os
 import queue
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -55,6 +58,8 @@ class FunctionSession:
         self.seed = job.seed
         self.epochs = job.epochs
         self.device = device
+        self.number = job.number
+        self._files = job.files
         self.objective = model.objective
         self.history: list[Metrics] = []
         self._wanted = job.wanted
@@ -72,6 +77,15 @@ class FunctionSession:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(advice(name))
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """A folder of this trial's own, for its code to write to; made when it is asked for."""
+        if self._files is None:
+            return Path(tempfile.mkdtemp(prefix="hpo-trial-"))
+        folder = Path(self._files.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def report(self, *unnamed_values: Any, **metrics: float) -> None:
         """Reports one epoch's metrics; raises TrialStopped when the trial is to end."""

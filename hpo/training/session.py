@@ -22,6 +22,7 @@ from hpo.model import FunctionModel, Metrics, Model, Objective, Split
 from hpo.objectives import FIGURES, LATENCY, LATENCY_SD, figures_in
 from hpo.registry import ModelRef, load_data, load_model
 from hpo.training import checkpoint
+from hpo.training.files import TrialFiles
 
 if TYPE_CHECKING:
     from hpo.training.loop import TrainSettings
@@ -46,6 +47,8 @@ class Job:
         guide: what its epochs are compared by, instead of the model's own objective.
         wanted: metrics that its end has to give, those that the service takes included.
         stop_after: epochs after which a plain job leaves it as it is; None: at its end.
+        number: of the trial that this is, or whose configuration is trained again; None: none.
+        files: its log and its folder; None: it prints where this process does.
     """
 
     ref: ModelRef
@@ -62,6 +65,8 @@ class Job:
     guide: Objective | None = None
     wanted: tuple[str, ...] = ()
     stop_after: int | None = None
+    number: int | None = None
+    files: TrialFiles | None = None
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,24 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpo.errors import TrialError
-from hpo.storage.attempts import PAUSED, FailKind
+from hpo.storage.attempts import KIND, OUTPUT, PAUSED, FailKind
 from hpo.storage.known import CACHED_FROM, Known
 from hpo.storage.ledger import Asked, Ledger
 from hpo.training import checkpoint
+from hpo.training.files import TrialFiles
 from hpo.training.session import Job
+from hpo.tune.failure_count import FailureCount
 from hpo.tune.limits import Limits
 from hpo.tune.observer import Observer
 from hpo.tune.report import REPORT
 from hpo.tune.running import Running, attrs_of
 from hpo.tune.waiting import WaitingRoom
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 LOOK_S = 5.0
 _LAST_WAIT_S = 15
@@ -47,6 +52,8 @@ class Bridge:
         max_retries: further attempts at a configuration whose worker or driver died.
         retry_failed: one more attempt at each that earlier runs left failed.
         checkpoints: folder for checkpoints, or None.
+        output: the study's own folder, for its trials' logs and folders; None: they have none.
+        max_failures: of one cause, after which nothing more is started; 0: any number.
     """
 
     def __init__(
@@ -66,6 +73,8 @@ class Bridge:
         max_retries: int,
         retry_failed: bool = False,
         checkpoints: Path | None = None,
+        output: Path | None = None,
+        max_failures: int = 0,
     ) -> None:
         self.ledger = ledger
         self.job = job
@@ -80,6 +89,8 @@ class Bridge:
         self.observer = observer
         self.max_retries = max_retries
         self.checkpoints = checkpoints
+        self.output = output
+        self.failures = FailureCount(max_failures)
         self.interrupted = False
         self.exhausted = False
         self.running: dict[str, Running] = {}  # by Tune's trial id
@@ -101,7 +112,9 @@ class Bridge:
 
     def finished(self) -> bool:
         """Whether no further trial will be started, unless one that runs has to be repeated."""
-        return self._stopped or not (self._budget() or self._repeatable())
+        if self._stopped or self.failures.reached:
+            return True
+        return not (self._budget() or self._repeatable())
 
     @property
     def _stopped(self) -> bool:
@@ -167,6 +180,7 @@ class Bridge:
 
     def _repeat(self, asked: Asked, known: Known) -> None:
         """Tells a trial the curve and the value of an earlier training of its configuration."""
+        self.failures.succeeded()
         self.observer.trial_started(asked.number, asked.params)
         curve = known.trial.intermediate_values
         run = {**known.trial.user_attrs.get("run", {}), CACHED_FROM: known.source}
@@ -195,8 +209,9 @@ class Bridge:
         return self._start(trial_id, asked, alone=attempt.alone)
 
     def _start(self, trial_id: str, asked: Asked, *, alone: bool) -> dict[str, Any]:
-        folder = self._folder(asked.params)
-        return self._launch(trial_id, Running(asked, alone, folder, time.monotonic()))
+        checkpoint = self._folder(asked.params)
+        files = None if self.output is None else TrialFiles.new(self.output, asked.number)
+        return self._launch(trial_id, Running(asked, alone, checkpoint, time.monotonic(), files))
 
     def _folder(self, params: Mapping[str, Any]) -> Path | None:
         """Where a configuration's checkpoints are."""
@@ -226,6 +241,8 @@ class Bridge:
             params={**self.job.params, **trial.asked.params},
             checkpoint=None if trial.checkpoint is None else str(trial.checkpoint),
             checkpoint_at=self.ledger.rungs,
+            number=trial.number,
+            files=trial.files,
         )
         return {"job": job, "folder": self.folder, "limits": limits}
 
@@ -316,6 +333,7 @@ class Bridge:
         self.ledger.pause(trial.number, trial.n_told, attrs)
         self.paused[trial.number] = trial
         self.observer.trial_paused(trial.number)
+        self.failures.succeeded()
 
     def end(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
         """Tells the ledger how a trial ended; a trial cut off by an interrupt is left to it."""
@@ -329,14 +347,17 @@ class Bridge:
             self._pause(trial, json.loads(result[REPORT]))
             self._give_up(self._hopeless())
             return
+        report: dict[str, Any] = {}
         if error or result is None or REPORT not in result:
             if self.interrupted:
                 return
             self._died(trial)
-        elif not self._tell(trial, json.loads(result[REPORT])):
+        elif not self._tell(trial, report := json.loads(result[REPORT])):
             return
-        if not self._again(trial):
+        ended = self.ledger.trial(number)
+        if not self._again(ended):
             _remove(trial.checkpoint)
+            self.failures.count(ended, report.get("alike"))
         self.observer.trial_ended(number)
         self._give_up(self._hopeless())
 
@@ -355,12 +376,11 @@ class Bridge:
         else:
             self.ledger.fail(trial.number, "lost: its worker process died", kind="lost")
 
-    def _again(self, trial: Running) -> bool:
+    def _again(self, ended: FrozenTrial) -> bool:
         """Queues the configuration once more if it was cut off."""
-        ended = self.ledger.trial(trial.number)
-        if ended.state.name != "FAIL" or ended.user_attrs.get("fail_kind") not in ("lost", "oom"):
+        if ended.state.name != "FAIL" or ended.user_attrs.get(KIND) not in ("lost", "oom"):
             return False
-        found = [a for a in self.ledger.due_again(self.max_retries) if a.of == trial.number]
+        found = [a for a in self.ledger.due_again(self.max_retries) if a.of == ended.number]
         self.again += ((attempt, False) for attempt in found)
         return bool(found)
 
@@ -369,6 +389,8 @@ class Bridge:
         number, attrs = trial.number, attrs_of(report, trial)
         if "error" in report:
             kind: FailKind = report["kind"]
+            if report.get("output"):
+                attrs[OUTPUT] = report["output"]
             self.ledger.fail(number, report["error"], report["traceback"], attrs, kind=kind)
         elif number in self.pruned:
             self.ledger.prune(number, attrs)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +31,7 @@ from hpo.tune.environment import ray_problem, resources_now
 from hpo.tune.limits import Limits, fair_share
 from hpo.tune.observer import Observer
 from hpo.tune.resources import Resources, local_cpus, local_gpus, plan_resources
+from hpo.tune.scratch import scratch_folder
 from hpo.tune.stop import Stop
 
 _log = logging.getLogger("hpo.tune")
@@ -45,10 +44,17 @@ class SearchEnd:
     Attributes:
         signal: the signal that ended it, or None.
         duration_s: from the first ask to the last tell.
+        problem: why it gave up, in one line, or None.
     """
 
     signal: int | None
     duration_s: float
+    problem: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it came to its own end."""
+        return self.signal is None and self.problem is None
 
 
 @contextlib.contextmanager
@@ -166,7 +172,9 @@ def search(
         observer=observer,
         max_retries=spec.max_retries,
         retry_failed=spec.retry_failed,
-        checkpoints=checkpoint_folder(study),
+        checkpoints=study_folder(study) / ".checkpoints",
+        output=study_folder(study),
+        max_failures=spec.max_failures,
     )
 
     def give_up(reason: str) -> None:
@@ -189,7 +197,8 @@ def search(
         bridge.settle()
     if ledger.lease is not None and ledger.lease.lost:
         raise HpoError(f"study {study.name!r}: this driver stopped: {ledger.lease.lost}")
-    return SearchEnd(stop.signal, time.monotonic() - started)
+    problem = bridge.failures.problem(study.name)
+    return SearchEnd(stop.signal, time.monotonic() - started, problem)
 
 
 def _slots(spec: StudySpec, before: int) -> int:
@@ -208,9 +217,9 @@ def _whole(ledger: Ledger) -> Iterator[None]:
         ledger.release("interrupted", "interrupted")
 
 
-def checkpoint_folder(study: ResolvedStudy) -> Path:
-    """Where the study's trials leave checkpoints."""
-    return Path(study.spec.output).expanduser().absolute() / study.name / ".checkpoints"
+def study_folder(study: ResolvedStudy) -> Path:
+    """Where a study's files are: its models, its page, its trials' logs, folders, checkpoints."""
+    return Path(study.spec.output).expanduser().absolute() / study.name
 
 
 def limits_of(spec: StudySpec, resources: Resources) -> Limits:
@@ -259,6 +268,7 @@ def _origin(study: ResolvedStudy, ledger: Ledger, resources: Resources) -> dict[
         "seed": study.spec.seed,
         NAMED: named,
         "space": study.space.fingerprint(),
+        "output": str(study_folder(study)),
         "versions": {name: version(name) for name in packages},
     }
 
@@ -288,8 +298,7 @@ def _fit(bridge: Bridge, resources: Resources, *, local: bool) -> None:
     # A bundle a worker; the first one's is the trial's own.
     per_worker = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
     per_trial = tune.PlacementGroupFactory([per_worker] * resources.workers_per_trial)
-    scratch = tempfile.mkdtemp(prefix="hpo-tune-")
-    try:
+    with scratch_folder() as scratch:
         tune.Tuner(
             tune.with_resources(TrialWorker, per_trial),
             tune_config=TuneConfig(
@@ -300,12 +309,10 @@ def _fit(bridge: Bridge, resources: Resources, *, local: bool) -> None:
             ),
             run_config=RunConfig(
                 name="search",
-                storage_path=scratch,
+                storage_path=str(scratch),
                 verbose=0,
                 callbacks=[Forgetter(), Placements(bridge)],
                 stop=LedgerStopper(bridge),
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

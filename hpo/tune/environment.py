@@ -24,6 +24,7 @@ from hpo.errors import HpoError, SpecError
 from hpo.study import StudySpec
 from hpo.tune import reaper
 from hpo.tune.resources import Resources, local_cpus, local_gpus, plan_resources
+from hpo.tune.scratch import RAY_PREFIX, clear_leftovers, hold, scratch_folder, start_reaper
 from hpo.tune.signals import sigterm_aside
 
 _ENVIRONMENT = {
@@ -138,10 +139,10 @@ def resources_now(spec: StudySpec) -> Resources:
 @contextlib.contextmanager
 def _cluster(address: str) -> Iterator[None]:
     # Ray prepends the driver's working folder to the workers' path: start from an empty one.
-    with tempfile.TemporaryDirectory(prefix="hpo-ray-") as folder, tempfile.TemporaryFile() as log:
+    with scratch_folder() as folder, tempfile.TemporaryFile() as log:
         try:
             with _errors_to(log):
-                _connect(folder, address=address, runtime_env=_runtime_env_of_nodes())
+                _connect(str(folder), address=address, runtime_env=_runtime_env_of_nodes())
         except Exception as error:  # Ray raises anything, a bare Exception too
             log.seek(0)
             said = log.read().decode(errors="replace")
@@ -210,7 +211,7 @@ def _private_ray(
     mark = secrets.token_hex(16)
     # Sockets lie in it, and their paths must be short.
     short = len(tempfile.gettempdir()) <= 20 and not _quotes(tempfile.gettempdir())
-    folder = tempfile.mkdtemp(prefix="hpo-ray-", dir=None if short else "/tmp")
+    folder = tempfile.mkdtemp(prefix=RAY_PREFIX, dir=None if short else "/tmp")
     token = Path(folder) / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
@@ -226,14 +227,10 @@ def _private_ray(
         "PYTHONHASHSEED": "0",  # the order of sets of strings is the same in every worker
         "SPT_NOENV": "1",  # titles of processes are not written over what the reaper reads
     }
-    sweeper = subprocess.Popen(
-        [sys.executable, "-I", "-S", reaper.__file__, mark, folder],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # a ctrl-C is not for it
-        env={k: v for k, v in os.environ.items() if k not in (*_SECRETS, reaper.VARIABLE)},
-    )
+    plain = {k: v for k, v in os.environ.items() if k not in (*_SECRETS, reaper.VARIABLE)}
+    lock = hold(Path(folder), mark)
+    sweeper = start_reaper(mark, Path(folder), lock, subprocess.PIPE, plain)
+    clear_leftovers()
     # Ray says so to a worker that has a trial, which is too late for what is imported before.
     environment["OMP_NUM_THREADS"] = os.environ.get(
         "OMP_NUM_THREADS", f"{max(1, int(cpus_per_trial))}"
@@ -266,6 +263,7 @@ def _private_ray(
         _set(before)
         assert sweeper.stdin is not None
         sweeper.stdin.close()
+        os.close(lock)
 
 
 def _import_meanwhile(module: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +20,9 @@ import ray
 from hpo.errors import SpecError, TrialError
 from hpo.model import Metrics
 from hpo.training.session import Job, ModelSession, Session, Step, pick_device, start
+from hpo.tune import output
 from hpo.tune.report import ends_the_worker, one_line
+from hpo.tune.scratch import scratch_folder
 
 _PATIENCE = timedelta(minutes=5)
 """How long a rank waits for the others in one step; a death is noticed at once."""
@@ -34,6 +35,7 @@ class Rank:
 
     def join(self, rank: int, size: int, meeting: str, folder: str) -> None:
         """Meets the others; returns when all are there."""
+        self.rank = rank
         if os.path.isdir(folder):
             os.chdir(folder)
         _meet(rank, size, meeting)
@@ -42,6 +44,8 @@ class Rank:
         """Starts the same training as all ranks."""
         from hpo.tune.upkeep import Upkeep
 
+        if job.files is not None:
+            output.begin(f"{job.files.log.removesuffix('.log')}-rank{self.rank}.log")
         with _no_exit():
             self.upkeep = Upkeep(job)
             self.session = start(job)
@@ -124,8 +128,8 @@ def gather(size: int) -> None:
     mine = ray.get_runtime_context().get_assigned_resources()
     remote = ray.remote(num_cpus=mine.get("CPU", 0), num_gpus=mine.get("GPU", 0))(Rank)
     _group.extend(remote.remote() for _ in range(size - 1))
-    with tempfile.TemporaryDirectory(prefix="hpo-ranks-") as folder:
-        meeting = _meeting(Path(folder))
+    with scratch_folder() as folder:
+        meeting = _meeting(folder)
         joined = [
             actor.join.remote(rank, size, meeting, os.getcwd())
             for rank, actor in enumerate(_group, start=1)

@@ -14,7 +14,9 @@ from hpo.objectives import LATENCY
 from hpo.training.product import Product, product_of
 from hpo.training.quiet import Quiet
 from hpo.training.session import Job, Session, machine, pick_device
-from hpo.tune.report import ends_the_worker, kind_of, one_line
+from hpo.tune import output
+from hpo.tune.failure import failure_of
+from hpo.tune.report import ends_the_worker, one_line
 from hpo.tune.resources import Resources
 
 
@@ -73,8 +75,9 @@ def train(job: Job, folder: str) -> Trained:
     except BaseException as error:
         if ends_the_worker(error):
             raise
-        worn = "it ran out of memory" if kind_of(error) == "oom" else None
-        trained = Trained(error=one_line(error), history=history, info=facts, worn=worn)
+        failure = failure_of(error, job.ref)
+        worn = "it ran out of memory" if failure.kind == "oom" else None
+        trained = Trained(error=failure.error, history=history, info=facts, worn=worn)
     if session is not None and not session.stop():
         trained = replace(trained, worn="its function goes on after the stop")
     return trained
@@ -109,15 +112,17 @@ class Seat:
         from hpo.tune import group
         from hpo.tune.upkeep import Upkeep
 
+        output.begin(job.files.log if job.files else None)
         try:
             group.gather(job.workers)
             upkeep = Upkeep(job)
         except BaseException as error:
             if ends_the_worker(error):
                 raise
-            return Trained(error=one_line(error))
+            return Trained(error=failure_of(error, job.ref).error)
         trained = train(job, folder)
         left = upkeep.end()
+        output.end()
         return replace(trained, worn=trained.worn or left)
 
 

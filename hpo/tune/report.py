@@ -11,7 +11,7 @@ REPORT = "hpo_report"
 
 def one_line(error: BaseException) -> str:
     """Why a trial failed, in one line."""
-    text = " ".join(str(error).split())
+    text = " ".join(_text_of(error).split())
     if isinstance(error, TrialError | SpecError):
         return text[:500]
     if kind_of(error) == "oom":
@@ -19,9 +19,16 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}".removesuffix(": ")[:500]
 
 
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # of a class of the user's
+        return "its message cannot be shown"
+
+
 def kind_of(error: BaseException) -> FailKind:
     """oom if memory ran out, on the GPU or by the worker's limit, else error."""
-    text = str(error).lower()
+    text = _text_of(error).lower()
     known = "out of memory" in text or "can't allocate memory" in text or "bad_alloc" in text
     return "oom" if known or isinstance(error, MemoryError) else "error"
 

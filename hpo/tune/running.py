@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.storage.ledger import Asked
+from hpo.training.files import TrialFiles
 
 
 @dataclass
@@ -15,6 +16,7 @@ class Running:
 
     Attributes:
         started: by `time.monotonic()`, the last time.
+        files: its log and its folder.
         n_told: epochs that were told before it was paused.
         spent_s: seconds that these took.
     """
@@ -23,6 +25,7 @@ class Running:
     alone: bool
     checkpoint: Path | None
     started: float
+    files: TrialFiles | None = None
     n_told: int = 0
     spent_s: float = 0.0
 
@@ -42,7 +45,7 @@ def attrs_of(report: dict[str, Any], trial: Running) -> dict[str, Any]:
         "device": report["device"],
         "epochs": report["epoch"],
     }
-    run |= {key: report[key] for key in ("machine", "data") if report.get(key)}
+    run |= {key: report[key] for key in ("machine", "data", "folder") if report.get(key)}
     if "best_epoch" in report:
         run["best_epoch"] = report["best_epoch"]
     return {"metrics": metrics, "run": run} if metrics else {"run": run}

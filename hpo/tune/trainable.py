@@ -6,15 +6,16 @@ import json
 import logging
 import os
 import time
-import traceback
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
 from hpo.training.session import Job, Session, machine, pick_device
-from hpo.tune import group
+from hpo.tune import group, output
+from hpo.tune.failure import failure_of
 from hpo.tune.limits import Limits, end_after
-from hpo.tune.report import REPORT, ends_the_worker, kind_of, one_line
+from hpo.tune.report import REPORT, ends_the_worker
 
 if TYPE_CHECKING:
     from hpo.tune.upkeep import Upkeep
@@ -31,7 +32,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     holds `epoch` (epochs done), `metrics`, `finished`, `duration_s`, `worker`, `device`, `machine`,
     `data` (its digest); the first
     one after a checkpoint `restored`, the metrics of the epochs before; the last one `best` and
-    `best_epoch`, or `error`, `kind` and `traceback`.
+    `best_epoch`, or what a `Failure` has and `output`, the end of what it printed; and `folder`, if
+    its code asked for one.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -39,6 +41,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self.upkeep: Upkeep | None = None
         self.worn: str | None = None
         self.job: Job = config["job"]
+        output.begin(self.job.files.log if self.job.files else None)
         self.limits: Limits = config["limits"]
         self.started = time.monotonic()
         self.n_steps = 0
@@ -75,9 +78,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             report |= {
                 "metrics": {},
                 "finished": True,
-                "error": one_line(error),
-                "kind": kind_of(error),
-                "traceback": traceback.format_exc(),
+                "output": output.tail(),
+                **asdict(failure_of(error, self.job.ref)),
             }
             if report["kind"] == "oom":
                 self.worn = "it ran out of memory"
@@ -87,6 +89,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         report["device"] = pick_device()
         report["machine"] = machine(report["device"])
         report["data"] = None if self.session is None else self.session.data_digest
+        if report["finished"] and self.job.files and os.path.isdir(self.job.files.folder):
+            report["folder"] = self.job.files.folder
         return {REPORT: json.dumps(report), "done": report["finished"]}
 
     def _begin(self) -> None:
@@ -106,3 +110,4 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             self.worn = self.worn or left
             self.upkeep = None
         end_after(0)
+        output.end()

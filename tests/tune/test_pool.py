@@ -80,4 +80,4 @@ ENDING = """
 
 @pytest.mark.parametrize("job", [ENDING], indirect=True)
 def test_an_exit_in_a_job_is_its_failure(job: Job, tmp_path: Path) -> None:
-    assert train(job, str(tmp_path)).error == "KeyboardInterrupt"
+    assert train(job, str(tmp_path)).error == "mine.py:17: KeyboardInterrupt"

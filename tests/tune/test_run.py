@@ -79,6 +79,46 @@ def write_toy(folder: Path, *how: str) -> Path:
     return file
 
 
+BROKEN = """
+import os
+from pathlib import Path
+from hpo import Float, Space, tunable
+
+@tunable(Space(x=Float(0.0, 1.0)), "score")
+def train(trial):
+    print("trial", trial.number, flush=True)
+    os.system(f"echo child {trial.number}")
+    (trial.folder / "ckpt.pt").write_text(str(trial.number))
+    score = float(Path("scale.txt").read_text()) * trial.params["x"]  # of the launch folder
+    {"a": 1}["a" if Path("fixed").exists() else "b"]
+    print("x" * 1_000_000)
+    trial.report(score=score)
+"""
+
+
+def test_a_broken_function_stops_the_run_says_where_and_has_logs_and_folders(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "mine.py").write_text(BROKEN)
+    (tmp_path / "scale.txt").write_text("2")
+    how = ["--n-trials", "12", "--max-concurrent", "2", "--no-report", "--no-retrain"]
+    broken = hpo("run", "--model", "./mine.py:train", *how, folder=tmp_path, code=1)
+    assert 3 <= broken["trials"]["FAIL"] <= 4
+    study = ledger(tmp_path, "mine-train-auto")
+    assert {t.user_attrs["fail_reason"] for t in study.trials()} == {"mine.py:12: KeyError: 'b'"}
+    assert study.trial(1).user_attrs["output"] == "trial 1\nchild 1\n"
+    own = tmp_path / "hpo-runs" / "mine-train-auto"
+    assert (own / "logs" / "0.log").read_text() == "trial 0\nchild 0\n"
+    assert (own / "trials" / "0" / "ckpt.pt").read_text() == "0"
+    (tmp_path / "fixed").touch()
+    found = hpo("resume", "mine-train-auto", "--n-trials", "2", folder=tmp_path)
+    assert found["trials"]["COMPLETE"] == 2
+    last = sum(found["trials"].values()) - 1
+    log = (own / "logs" / f"{last}.log").read_text()
+    assert log.startswith(f"trial {last}\n") and len(log) > 1_000_000
+    assert (own / "trials" / str(last) / "ckpt.pt").read_text() == str(last)
+
+
 @pytest.mark.parametrize("sampler", ["grid", "gp", "skopt"])  # random, tpe: tests/compare
 def test_every_sampler_searches_the_cnn(sampler: str, tmp_path: Path) -> None:
     budget = ["--n-trials", "4"]

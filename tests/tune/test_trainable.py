@@ -107,7 +107,9 @@ def test_an_exit_in_a_trial_is_recorded_at_once(
     worker: TrialWorker, tmp_path: Path, where: str, error: str
 ) -> None:
     report = ended(worker, job_of(tmp_path, "Exits", EXITS[where]))
-    assert (report["error"], report["kind"]) == (error, "error")
+    place, _, said = report["error"].partition(": ")
+    assert (said, report["kind"]) == (error, "error")
+    assert "mine.py:" in place
     assert "mine.py" in report["traceback"]
     worker.cleanup()
 
