@@ -20,7 +20,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import SpecError
-from hpo.search.warp import warped
+from hpo.search.warp import clipped
 from hpo.space import Space
 
 BASE_ESTIMATORS = ("GP", "ET", "RF")
@@ -99,7 +99,7 @@ class SkoptSampler(BaseSampler):
         with warnings.catch_warnings():
             # skopt warns when it replaces a proposal that it was told by a random one.
             warnings.filterwarnings("ignore", "The objective has been evaluated", UserWarning)
-            seen = warped(np.array(losses)).tolist()
+            seen = clipped(np.array(losses)).tolist()
             optimizer.tell(points, seen + [fmean(seen)] * len(pending))
             return self._space.from_skopt(optimizer.ask())
 

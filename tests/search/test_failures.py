@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hpo.search import make_sampler
 from hpo.search.failures import KIND, teaches, with_failures
 from hpo.search.tried import Tried
-from hpo.search.warp import warped
+from hpo.search.warp import clipped, warped
 from hpo.space import Choice, Float, Int, Space
 
 LEARNERS = {  # name: options that make it use its model soon
@@ -211,3 +211,9 @@ def test_cmaes_counts_a_failure_towards_its_generation() -> None:
     }
     # A generation is four trials: with failures left out, half of them would not count.
     assert max(generations) >= 7
+
+
+def test_skopt_is_told_values_as_they_are_but_for_explosions() -> None:
+    good = np.linspace(0.1, 1.0, 10)
+    np.testing.assert_array_equal(clipped(good), good)
+    assert clipped(np.append(good, 1e10)).max() < 100
