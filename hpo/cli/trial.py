@@ -12,7 +12,7 @@ import typer
 
 from hpo.cli.flags import Storage, StudyName
 from hpo.cli.inspect import open_study
-from hpo.cli.output import Form, Format, print_facts, print_json, print_rows
+from hpo.cli.output import Form, Format, print_facts, print_rows
 from hpo.errors import SpecError
 
 if TYPE_CHECKING:
@@ -36,17 +36,11 @@ def trial(
     ledger = open_study(storage, study)
     found = ledger.existing(number)
     facts = _facts(ledger, found)
-    if form is Format.json:
-        print_json(facts)
-        return
-    if form is Format.csv:
+    if form is not Format.table:
         print_facts(facts, form)
         return
     curve, texts = facts.pop("curve"), {key: facts.pop(key) for key in ("traceback", "output")}
-    rows = [
-        {"what": key, "value": value} for key, value in facts.items() if value not in (None, {}, [])
-    ]
-    print_rows(rows, form)
+    print_facts({key: item for key, item in facts.items() if item not in (None, {}, [])}, form)
     if curve:
         points = ", ".join(f"{step}: {value:.4g}" for step, value in curve.items())
         print(f"{ledger.meta.guide.metric} by epoch: {points}")
