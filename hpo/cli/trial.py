@@ -36,7 +36,10 @@ def trial(
     ledger = open_study(storage, study)
     found = ledger.existing(number)
     facts = _facts(ledger, found)
-    if form is not Format.table:
+    if form is Format.csv:
+        print_rows([facts], form)  # one row, with columns as `hpo trials` has them
+        return
+    if form is Format.json:
         print_facts(facts, form)
         return
     curve, texts = facts.pop("curve"), {key: facts.pop(key) for key in ("traceback", "output")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +81,9 @@ def test_everything_of_a_trial_is_shown(ledger: Ledger) -> None:
     done = json.loads(hpo("trial", "s", "0", "-f", "json").output)
     assert done["value"] == 0.5 and done["metrics"] == {"score": 0.5, "loss": 2.0}
     assert done["traceback"] is None and done["attributes"] == {}
+    row = next(csv.DictReader(io.StringIO(hpo("trial", "s", "1", "-f", "csv").output)))
+    assert (row["trial"], row["state"], row["params_x"]) == ("1", "FAIL", str(found["params"]["x"]))
+    assert row["traceback"].endswith("KeyError: [b]")
 
 
 @pytest.mark.parametrize("command", ["trial", "logs"])
