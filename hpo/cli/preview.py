@@ -106,7 +106,7 @@ def dataset_facts(data: Data) -> dict[str, Any]:
         "class_names": [str(name) for name in names] if names is not None else None,
         "shape": [int(side) for side in shape],
         "digest": data.digest,
-        "notes": [*getattr(data, "notes", ())],
+        "notes": [*data.notes],
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import SpecError
 from hpo.model import Metrics
+from hpo.objectives import LATENCY, LATENCY_SD
 from hpo.registry import find_data, find_model, load_model
 from hpo.storage.attempts import CUT_OFF, KIND, REASON, origin_of
 from hpo.storage.known import CACHED_FROM
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from hpo.tune.pool import Trained
 
 _SETTINGS = ("precision", "checkpoint_gradients", "accumulate", "grad_clip", "patience", "ema")
-LATENCY = "latency_ms"
 Value = float | list[float] | None
 """Of one objective, or of several in their order."""
 _CUT = (*CUT_OFF, "oom", "timeout")
@@ -269,7 +269,8 @@ def _other_metrics(trial: FrozenTrial, trained: Trained, metric: str) -> Iterato
         if found is not None and not math.isfinite(found):
             found = str(found)  # as the ledger keeps it
         if name != metric and found != then:
-            yield Difference(name, then, found)
+            if name != LATENCY_SD:  # how well a clock repeated
+                yield Difference(name, then, found)
 
 
 def _differences(planned: Plan, trained: Trained) -> Iterator[Difference]:
