@@ -268,9 +268,8 @@ def _other_metrics(trial: FrozenTrial, trained: Trained, metric: str) -> Iterato
         found: Any = now.get(name)
         if found is not None and not math.isfinite(found):
             found = str(found)  # as the ledger keeps it
-        if name != metric and found != then:
-            if name != LATENCY_SD:  # how well a clock repeated
-                yield Difference(name, then, found)
+        if found != then and name not in (metric, LATENCY_SD):  # the latter: how a clock repeated
+            yield Difference(name, then, found)
 
 
 def _differences(planned: Plan, trained: Trained) -> Iterator[Difference]:
