@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -125,7 +123,7 @@ def _refuse_others(flags: dict[str, Any]) -> None:
 
 def _run_and_compare(planned: Plan, storage: str | None, form: Format, quiet: bool) -> Path:
     from hpo.cli.contest_progress import ComparisonProgress
-    from hpo.cli.execute import check_before, console_of, tell
+    from hpo.cli.execute import check_before, console_of, held_ray, tell
     from hpo.compare.contest import run
     from hpo.report.comparison import Contestant
     from hpo.storage.sql import open_storage, resolve_url
@@ -143,8 +141,8 @@ def _run_and_compare(planned: Plan, storage: str | None, form: Format, quiet: bo
     with Stop() as stop:
         try:
             with (
-                _held_ray(stop, lambda: ray_session(planned.first.spec)) as resources,
                 ComparisonProgress(console, len(planned.studies), planned.n_trials) as display,
+                held_ray(stop, lambda: ray_session(planned.first.spec)) as resources,
             ):
                 problems = run(planned, opened, resources, display, stop)
         except KeyboardInterrupt:
@@ -160,16 +158,6 @@ def _run_and_compare(planned: Plan, storage: str | None, form: Format, quiet: bo
     ]
     folder = Path(planned.first.spec.output).expanduser().absolute() / planned.name
     return _write(contestants, planned.name, folder, form)
-
-
-@contextlib.contextmanager
-def _held_ray(stop: Any, session: Any) -> Iterator[Any]:
-    """Ray, whose start and end are not to be interrupted."""
-    with contextlib.ExitStack() as stack:
-        with stop.held():
-            resources = stack.enter_context(session())
-        stack.callback(stop.hold)
-        yield resources
 
 
 def _announce(planned: Plan, url: str, console: Console) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpo.cli.header import announce, n_to_run, workload_of
 from hpo.cli.output import Format, print_json
@@ -16,11 +17,13 @@ from hpo.errors import HpoError, SpecError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hpo.cli.progress import StudyProgress
     from hpo.outcome.retrain import Retrained
     from hpo.storage.lease import Driver
     from hpo.storage.ledger import Ledger
     from hpo.study import ResolvedStudy
     from hpo.tune.driver import SearchEnd
+    from hpo.tune.resources import Resources
     from hpo.tune.stop import Stop
 
 
@@ -84,11 +87,7 @@ def _carry_out(
         end = None
         retrained = None
         show = StudyProgress(console, ledger, n_trials, study.epochs, after, study.timeout)
-        with ExitStack() as stack:
-            with stop.held():
-                resources = stack.enter_context(ray_session(study.spec))
-            stack.callback(stop.hold)  # while Ray is shut down
-            progress = stack.enter_context(show)
+        with show as progress, held_ray(stop, lambda: ray_session(study.spec)) as resources:
             if study.spec.ray_address is not None:
                 check_nodes(study.data)
             before = ledger.counts()
@@ -106,6 +105,18 @@ def _carry_out(
             raise HpoError(end.problem)
         if stop.signal is None and ledger.best() is None:
             raise HpoError(_nothing_completed(study, ledger))
+
+
+@contextmanager
+def held_ray(
+    stop: Stop, session: Callable[[], AbstractContextManager[Resources]]
+) -> Iterator[Resources]:
+    """Ray, whose start and end no signal interrupts."""
+    with ExitStack() as stack:
+        with stop.held():
+            resources = stack.enter_context(session())
+        stack.callback(stop.hold)  # while Ray is shut down
+        yield resources
 
 
 def tell(console: Console) -> None:
@@ -229,13 +240,17 @@ def _safe(text: str) -> str:
 
 
 def _retrain(
-    study: ResolvedStudy, ledger: Ledger, resources: Any, progress: Any, chosen: int | None
+    study: ResolvedStudy,
+    ledger: Ledger,
+    resources: Resources,
+    progress: StudyProgress,
+    chosen: int | None,
 ) -> Retrained:
     from hpo.outcome.retrain import retrain
 
     if ledger.best() is None:
         raise HpoError(_nothing_completed(study, ledger))
-    return retrain(study, ledger, resources, progress.phase, chosen)
+    return retrain(study, ledger, resources, progress, chosen)
 
 
 def _retrained_before(ledger: Ledger, console: Console) -> bool:

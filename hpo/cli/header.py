@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.padding import Padding
 from rich.text import Text
 
-from hpo.cli.output import duration
+from hpo.cli.output import counted, duration
 from hpo.parameter_forms import format_params
 from hpo.storage.attempts import used_budget
 
@@ -56,7 +56,7 @@ def announce(
         lines.append(_search_line(study, ledger))
     if after.n_trainings:
         then = "" if only_retrain else "then "
-        lines.append(f"{then}{after} ({study.epochs} epochs each)")
+        lines.append(f"{then}{after} ({counted(study.epochs, 'epoch')} each)")
     chosen = getattr(ledger.study.sampler, "chosen", None)
     if chosen and not only_retrain:
         lines.append(f"auto chose {chosen(ledger.study)}")
@@ -94,9 +94,9 @@ def _search_line(study: ResolvedStudy, ledger: Ledger) -> str:
     if study.spec.sampler == "grid":
         budget = f"the grid's {study.space.grid_size():,} points"
     if study.n_trials:
-        budget = f"{study.n_trials} trials"
+        budget = counted(study.n_trials, "trial")
     elif study.spec.total_trials:
-        budget = f"{study.spec.total_trials} trials in all"
+        budget = f"{counted(study.spec.total_trials, 'trial')} in all"
     limit = f", started within {duration(study.timeout)}" if study.timeout else ""
     pruner = f"; the {study.spec.pruner} pruner stops poor ones"
     if study.several:
@@ -104,6 +104,5 @@ def _search_line(study: ResolvedStudy, ledger: Ledger) -> str:
     elif study.spec.pruner == "none":
         pruner = ""
     n_before = sum(ledger.counts().values())
-    more = f", after {n_before} earlier trials" if n_before else ""
-    epochs = f"{study.epochs} epoch{'s' * (study.epochs != 1)}"
-    return f"{budget} of up to {epochs} by {study.spec.sampler}{limit}{more}{pruner}"
+    more = f", after {counted(n_before, 'earlier trial')}" if n_before else ""
+    return f"{budget} of up to {counted(study.epochs, 'epoch')} by {study.spec.sampler}{limit}{more}{pruner}"

@@ -239,6 +239,11 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def counted(n: int, what: str, several: str | None = None) -> str:
+    """`1 trial`, `1,200 trials`."""
+    return f"{n:,} {what if n == 1 else several or f'{what}s'}"
+
+
 def number(value: float) -> str:
     """A value with four significant digits, for people.
 

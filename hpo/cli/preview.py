@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from hpo.cli.output import Format, print_json
+from hpo.cli.output import Format, counted, print_json
 from hpo.cli.streams import answer
 
 if TYPE_CHECKING:
@@ -156,13 +156,9 @@ def _lines(study: ResolvedStudy, facts: Mapping[str, Any]) -> list[tuple[str, st
     goals = ", ".join(one.goal for one in study.objectives)
     kept = "".join(f", keep {one}" for one in study.constraints)
     lines.append(("objective", f"{goals}{kept}"))
-    n = (
-        "trials until stopped"
-        if planned["search"] is None
-        else _counted(planned["search"], "trial")
-    )
+    n = "trials until stopped" if planned["search"] is None else counted(planned["search"], "trial")
     limit = f", none started after {study.timeout:g} s" if study.timeout else ""
-    epochs = f"{_counted(study.epochs, 'epoch')} each"
+    epochs = f"{counted(study.epochs, 'epoch')} each"
     lines.append(("search", f"{n}{' in all' if spec.total_trials else ''}, {epochs}{limit}"))
     sampler = spec.sampler
     if facts["sampler_choices"]:
@@ -180,12 +176,12 @@ def _lines(study: ResolvedStudy, facts: Mapping[str, Any]) -> list[tuple[str, st
         lines.append(
             (
                 "then",
-                f"{best}{default} again on {_counted(spec.confirm_seeds, 'new seed')}: at most "
-                f"{_counted(planned['confirm'], 'training')}",
+                f"{best}{default} again on {counted(spec.confirm_seeds, 'new seed')}: at most "
+                f"{counted(planned['confirm'], 'training')}",
             )
         )
         rows = "training and validation rows together"
-        n = _counted(planned["retrain"], "training")
+        n = counted(planned["retrain"], "training")
         lines.append(("", f"{n} on {rows}, tested once, saved in {spec.output}/{study.name}"))
     lines.append(("workers", facts.get("resources") or f"a Ray cluster at {spec.ray_address}"))
     lines.append(("storage", facts["storage"]))
@@ -197,12 +193,12 @@ def _lines(study: ResolvedStudy, facts: Mapping[str, Any]) -> list[tuple[str, st
 def _comparison_lines(plan: Plan, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name and value of each line of a comparison's summary."""
     one, spec = plan.first, plan.spec
-    n, epochs = _counted(plan.n_trials, "trial"), _counted(one.epochs, "epoch")
+    n, epochs = counted(plan.n_trials, "trial"), counted(one.epochs, "epoch")
     lines = [("comparison", plan.name), ("model", one.ref.name), *_data_lines(one, facts)]
     lines.append(("objective", one.objectives[0].goal))
     lines.append(("strategies", ", ".join(spec.samplers)))
-    studies = _counted(len(plan.studies), "study", "studies")
-    seeds = _counted(spec.seeds, "seed")
+    studies = counted(len(plan.studies), "study", "studies")
+    seeds = counted(spec.seeds, "seed")
     lines.append(("search", f"{studies}: each strategy on {seeds}, {n} of {epochs}"))
     for name, grid in facts["grids"].items():
         lines.append(("", f"{name}: a grid of {grid['size']:,}"))
@@ -225,7 +221,7 @@ def _data_lines(study: ResolvedStudy, facts: Mapping[str, Any]) -> list[tuple[st
         named = dataset["class_names"] or []
         more = ", ..." if len(named) > _MOST_NAMED else ""
         shown = f": {', '.join(named[:_MOST_NAMED])}{more}" if named else ""
-        lines.append(("", f"{_counted(dataset['classes'], 'class', 'classes')}{shown}"))
+        lines.append(("", f"{counted(dataset['classes'], 'class', 'classes')}{shown}"))
     if dataset["shape"]:
         lines.append(("", f"a row is {' x '.join(map(str, dataset['shape']))}"))
     return lines + [("", note) for note in dataset["notes"]]
@@ -246,7 +242,3 @@ def _space_table(study: ResolvedStudy) -> Table:
         shown = f"{value:g}" if isinstance(value, float) else "-" if value is None else str(value)
         table.add_row(name, range_text(p), shown, condition_text(p))
     return table
-
-
-def _counted(n: int, what: str, several: str | None = None) -> str:
-    return f"{n:,} {what if n == 1 else several or f'{what}s'}"

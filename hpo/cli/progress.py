@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.forecast import Forecast
-from hpo.cli.output import duration, number
+from hpo.cli.output import counted, duration, number
 from hpo.parameter_forms import format_params, shown_params
 from hpo.pareto import dominates
 from hpo.storage.attempts import REASON
@@ -82,6 +82,7 @@ class StudyProgress(Observer):
         self.forecast = Forecast(epochs, n_trials, after.n_trainings, timeout)
         self.rows: dict[int, Row] = {}
         self.paused: dict[int, Row] = {}
+        self.trainings: dict[str, Row] = {}  # after the search, by title
         self.counts: dict[str, int] = {}
         self.phase_name, self.phase_done, self.phase_total = "starting workers", 0, 0
         self.began = time.monotonic()
@@ -97,6 +98,8 @@ class StudyProgress(Observer):
         )
 
     def __enter__(self) -> Self:
+        if not self.console.is_terminal:
+            self.console.print(self.phase_name)
         self.live.start()
         return self
 
@@ -248,40 +251,60 @@ class StudyProgress(Observer):
         if name != self.phase_name:
             self.phase_name, self.phase_done = name, 0
             self.rows.clear()
+            self.trainings.clear()
             self.forecast.searching = False
             self.forecast.n_after = total + (self._n_later if name == "confirming" else 0)
             if not self.console.is_terminal:
-                epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
-                self.console.print(Text(f"{name}: {total} trainings of {epochs}"))
+                what = f"{counted(total, 'training')} of {counted(self.epochs, 'epoch')}"
+                self.console.print(Text(f"{name}: {what}"))
         for _ in range(done - self.phase_done):
             self.forecast.trained()
         self.phase_done, self.phase_total = done, total
         self._update()
+
+    def training_started(self, title: str, params: Mapping[str, Any]) -> None:
+        fixed = self.ledger.meta.settings.get("fixed") or {}
+        searched = {name: value for name, value in params.items() if name not in fixed}
+        self.trainings[title] = Row(searched)
+
+    def training_ended(self, title: str) -> None:
+        self.trainings.pop(title, None)
 
     @property
     def _n_later(self) -> int:
         return self.after.n_retrained
 
     def _title(self) -> str:
-        """`3 of 8 trials, then at most 14 trainings`"""
+        """`searching: 3 of 8 trials, then at most 14 trainings`"""
         later = ""
         if self.phase_total:
-            what = f"{self.phase_done} of {self.phase_total} trainings"
+            what = f"{self.phase_done} of {counted(self.phase_total, 'training')}"
             if self.phase_name == "confirming" and self._n_later:
                 later = f", then {self._n_later} to retrain"
         else:
             n, of = self.forecast.n_ended, self.forecast.n_trials
-            what = f"{n} trials" if of is None else f"{n} of {of} trials"
+            parts = (
+                []
+                if of == 0
+                else [counted(n, "trial") if of is None else f"{n} of {counted(of, 'trial')}"]
+            )
             if n_after := self.after.n_trainings:
                 most = "at most " if self.after.with_default else ""
-                later = f", then {most}{n_after} trainings"
-        return f"{self.phase_name}: {what}{later}"
+                parts.append(f"{most}{counted(n_after, 'training')}")
+            what = ", then ".join(parts)
+        return ": ".join(filter(None, (self.phase_name, what + later)))
 
     def _state(self) -> str:
         parts = [outcomes_text(self.counts), self._best_text()]
         parts.append(duration(time.monotonic() - self.began))
         left = self._seconds_left()
-        if left is not None:
+        if (
+            self.phase_total
+            and self.phase_done == self.phase_total
+            and self.phase_name == "retraining"
+        ):
+            pass  # nothing is left
+        elif left is not None:
             parts.append(f"about {duration(left)} left")
         elif self.phase_total or self.rows:
             parts.append("time left not known yet")
@@ -304,7 +327,11 @@ class StudyProgress(Observer):
             ProgressBar(total=1.0, completed=share or 0.0, width=16, pulse=share is None),
             Text(self._title(), no_wrap=True, overflow="ellipsis"),
         )
-        parts: list[RenderableType] = [self._table()] if self.rows else []
+        parts: list[RenderableType] = []
+        if self.rows:
+            parts.append(self._table())
+        elif self.trainings:
+            parts.append(self._trainings_table())
         return Group(*parts, line, Text(self._state(), style="dim"))
 
     def _table(self) -> Table:
@@ -324,4 +351,19 @@ class StudyProgress(Observer):
             table.add_row(str(at), f"{row.epoch}/{self.epochs}", last, best, took, Text(note))
         if len(rows) > MOST_ROWS:
             table.add_row("...", "", "", "", "", f"and {len(rows) - MOST_ROWS} more")
+        return table
+
+    def _trainings_table(self) -> Table:
+        """What trains after the search: configuration and seed, time, parameters."""
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+        table.add_column("training", no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True)
+        table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
+        rows = list(self.trainings.items())
+        fixed = self.ledger.meta.settings.get("fixed")
+        for title, row in rows[:MOST_ROWS]:
+            took = duration(time.monotonic() - row.started)
+            table.add_row(Text(title), took, Text(shown_params(row.params, fixed)))
+        if len(rows) > MOST_ROWS:
+            table.add_row("...", "", f"and {len(rows) - MOST_ROWS} more")
         return table

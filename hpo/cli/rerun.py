@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,7 +47,7 @@ def rerun(
 
 
 def _train(ledger: Ledger, number: int, stop: Any, quiet: bool) -> Rerun:
-    from hpo.cli.execute import console_of, tell
+    from hpo.cli.execute import console_of, held_ray, tell
     from hpo.outcome.rerun import plan, rerun
     from hpo.tune.environment import ray_session
 
@@ -62,10 +61,7 @@ def _train(ledger: Ledger, number: int, stop: Any, quiet: bool) -> Rerun:
         markup=False,
         highlight=False,
     )
-    with ExitStack() as stack:
-        with stop.held():
-            resources = stack.enter_context(ray_session(planned.spec))
-        stack.callback(stop.hold)  # while Ray is shut down
+    with held_ray(stop, lambda: ray_session(planned.spec)) as resources:
         return rerun(ledger, planned, resources)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,17 +30,14 @@ from hpo.storage.view import StudyView
 from hpo.study import ResolvedStudy
 from hpo.training.files import TrialFiles
 from hpo.tune.driver import job_of, study_folder
-from hpo.tune.pool import train_all
+from hpo.tune.observer import Observer
+from hpo.tune.pool import train_phase
 from hpo.tune.resources import Resources
 
 UNTRIED = "default"
 """Stands for the number of a default configuration that no trial had."""
 _ROUNDED = 1e-9
 """A half width of less than this share of the gap is what rounding left of none."""
-
-OnDone = Callable[[int, int, float | None], None]
-"""Called with (done, total, value or None for a failed run), first with 0 done, then after each
-training."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +217,7 @@ def confirm(
     study: ResolvedStudy,
     ledger: Ledger,
     resources: Resources,
-    on_done: OnDone,
+    observer: Observer,
     chosen: int | None = None,
 ) -> list[Confirmed]:
     """Trains the best `confirm_top` configurations and the default on `confirm_seeds` seeds each.
@@ -236,7 +233,7 @@ def confirm(
     Raises:
         HpoError: no trial is COMPLETE, or every confirming run failed.
     """
-    spec, metric = study.spec, study.objectives[0].metric
+    spec = study.spec
     tried = candidates(study, ledger, chosen)
     seeds = fresh_seeds(spec.seed, spec.confirm_seeds)
     known: dict[str, Metrics] = dict(ledger.attr(CONFIRMED) or {})
@@ -259,12 +256,12 @@ def confirm(
         for c, s in todo
     ]
     errors = []
-    on_done(0, len(jobs), None)
-    for done, (index, result) in enumerate(train_all(jobs, _alone(study, resources)), start=1):
+    titles = [f"{c.title}, seed {s}" for c, s in todo]
+    workers = _alone(study, resources)
+    for index, result in train_phase("confirming", titles, jobs, workers, observer):
         candidate, seed = todo[index]
         # JSON, and so the dashboard's page, has no NaN.
         finite = {name: v for name, v in result.metrics.items() if math.isfinite(v)}
-        value = finite.get(metric)
         lacking = [name for name in study.wanted if name not in finite]
         if result.error is not None or lacking:
             why = result.error or f"no {lacking[0]}"
@@ -272,7 +269,6 @@ def confirm(
         else:
             known[_key(candidate, seed)] = finite
             ledger.set_attr(CONFIRMED, known)
-        on_done(done, len(jobs), value)
         if seedless := seeds_change_nothing(by_configuration(), ledger):
             break
     confirmed = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,9 @@ from hpo.study import ResolvedStudy
 from hpo.training.files import TrialFiles
 from hpo.training.product import Product
 from hpo.tune.driver import job_of, study_folder
-from hpo.tune.pool import Trained, train_all
+from hpo.tune.observer import Observer
+from hpo.tune.pool import Trained, train_phase
 from hpo.tune.resources import Resources
-
-Progress = Callable[[str, int, int], None]
-"""Called with (phase, done, total)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def retrain(
     study: ResolvedStudy,
     ledger: Ledger,
     resources: Resources,
-    progress: Progress,
+    observer: Observer,
     chosen: int | None = None,
 ) -> Retrained:
     """Confirms, retrains, tests and saves; publishes nothing unless all of it succeeds.
@@ -67,9 +65,7 @@ def retrain(
     Raises:
         HpoError: nothing to retrain, or the retraining failed.
     """
-    ranking = confirm(
-        study, ledger, resources, lambda done, total, _: progress("confirming", done, total), chosen
-    )
+    ranking = confirm(study, ledger, resources, observer, chosen)
     best = ranking[0]
     seed = study.spec.seed
     default = study.space.default()
@@ -89,10 +85,9 @@ def retrain(
         for params, number, label in zip(configs, numbers, (best.label, UNTRIED), strict=False)
     ]
     results: list[Trained] = [Trained()] * len(jobs)
-    progress("retraining", 0, len(jobs))
-    for done, (index, result) in enumerate(train_all(jobs, resources), start=1):
+    titles = [best.title, f"the {best.reference}"]
+    for index, result in train_phase("retraining", titles, jobs, resources, observer):
         results[index] = result
-        progress("retraining", done, len(jobs))
     if results[0].error is not None:
         raise HpoError(f"retraining {best.title} failed: {results[0].error}")
     default_test = results[-1].test

@@ -1,4 +1,5 @@
-"""An observer of a search: told of each trial as it goes on.  The progress display is one."""
+"""An observer of a run: told of each trial of the search, and of each training after it.  The
+progress display is one."""
 
 from __future__ import annotations
 
@@ -26,3 +27,16 @@ class Observer:
 
     def trial_ended(self, number: int) -> None:
         """The trial's end is in the ledger."""
+
+    def phase(self, name: str, done: int, total: int) -> None:
+        """So many trainings after the search have ended: first called with 0, then after each."""
+
+    def training_started(self, title: str, params: Mapping[str, Any]) -> None:
+        """A worker is given a training after the search, for the first time or once more.
+
+        Args:
+            title: `trial 3, seed 1001`; tells the trainings of a phase apart.
+        """
+
+    def training_ended(self, title: str) -> None:
+        """The training has ended, or failed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from hpo.training.quiet import Quiet
 from hpo.training.session import Job, Session, machine, pick_device
 from hpo.tune import output
 from hpo.tune.failure import failure_of
+from hpo.tune.observer import Observer
 from hpo.tune.report import ends_the_worker, one_line
 from hpo.tune.resources import Resources
 
@@ -126,10 +127,40 @@ class Seat:
         return replace(trained, worn=trained.worn or left)
 
 
-def train_all(jobs: Sequence[Job], resources: Resources) -> Iterator[tuple[int, Trained]]:
+def train_phase(
+    name: str,
+    titles: Sequence[str],
+    jobs: Sequence[Job],
+    resources: Resources,
+    observer: Observer,
+) -> Iterator[tuple[int, Trained]]:
+    """Does as `train_all`, and tells the observer.
+
+    Args:
+        titles: of the jobs, all different.
+    """
+
+    def started(index: int) -> None:
+        observer.training_started(titles[index], jobs[index].params)
+
+    observer.phase(name, 0, len(jobs))
+    for done, (index, trained) in enumerate(train_all(jobs, resources, started), start=1):
+        observer.training_ended(titles[index])
+        observer.phase(name, done, len(jobs))
+        yield index, trained
+
+
+def train_all(
+    jobs: Sequence[Job],
+    resources: Resources,
+    on_start: Callable[[int], None] = lambda index: None,
+) -> Iterator[tuple[int, Trained]]:
     """Runs jobs side by side; yields (index, result) as they end.
 
     A worker that dies costs only its job, which is run once more.
+
+    Args:
+        on_start: called with the index of a job when a worker is given it.
     """
     import ray
 
@@ -145,6 +176,7 @@ def train_all(jobs: Sequence[Job], resources: Resources) -> Iterator[tuple[int, 
                 index, job = waiting.pop(0)
                 seat = free.pop() if free else remote.remote()
                 running[seat.train.remote(job, folder)] = index, seat
+                on_start(index)
             done, _ = ray.wait(list(running), num_returns=1)
             index, seat = running.pop(done[0])
             try:

@@ -101,6 +101,32 @@ def test_everything_that_will_be_trained_is_said_and_counted(tmp_path: Path) -> 
     assert shown.forecast.n_after == 0
 
 
+def test_the_start_of_the_workers_is_shown(tmp_path: Path) -> None:
+    ledger = made(tmp_path)
+    assert "starting workers: 0 of 8 trials, then at most 14 trainings" in screen(display(ledger))
+    only_retrained = StudyProgress(display(ledger).console, ledger, 0, 5, AFTER, None)
+    assert "starting workers: at most 14 trainings" in screen(only_retrained)
+    with display(ledger, terminal=False) as shown:
+        assert text_of(shown) == "starting workers\n"
+
+
+def test_trainings_after_the_search_are_rows_with_configuration_and_seed(tmp_path: Path) -> None:
+    ledger = made(tmp_path)
+    ledger.meta.settings["fixed"] = {"momentum": 0.9}
+    shown = display(ledger)
+    shown.trial_started(0, {"lr": 0.1})
+    shown.phase("confirming", 0, 12)
+    shown.training_started("trial 3, seed 1001", {"lr": 0.012345, "width": 8, "momentum": 0.9})
+    shown.training_started("the default, seed 1001", {"lr": 0.001, "width": 16, "momentum": 0.9})
+    lines = screen(shown).splitlines()
+    assert lines[0].split() == ["training", "time", "parameters"]
+    assert " ".join(lines[1].split()) == "trial 3, seed 1001 0s lr=0.01235 width=8"
+    shown.training_ended("trial 3, seed 1001")
+    assert "trial 3" not in screen(shown) and "the default" in screen(shown)
+    shown.phase("retraining", 0, 2)
+    assert "the default" not in screen(shown)
+
+
 def test_a_line_for_a_trial_has_four_digits_and_the_best(tmp_path: Path) -> None:
     ledger = made(tmp_path)
     shown = display(ledger, terminal=False)

@@ -3,7 +3,7 @@ that nobody declared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from hpo.storage.sql import open_storage
 from hpo.study import ResolvedStudy, resolve, spec_from
 from hpo.training.session import Job
 from hpo.tune.driver import meta_for
+from hpo.tune.observer import Observer
 from hpo.tune.pool import Trained, train
 from hpo.tune.resources import Resources
 
@@ -59,17 +60,20 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """Confirming trainings run in this process, one after another, and are noted."""
     jobs_done: list[Job] = []
 
-    def here(jobs: Sequence[Job], resources: Resources) -> Iterator[tuple[int, Trained]]:
+    def here(
+        jobs: Sequence[Job], resources: Resources, on_start: Callable[[int], None]
+    ) -> Iterator[tuple[int, Trained]]:
         for index, job in enumerate(jobs):
+            on_start(index)
             jobs_done.append(job)
             yield index, train(job, ".")
 
-    monkeypatch.setattr("hpo.outcome.confirm.train_all", here)
+    monkeypatch.setattr("hpo.tune.pool.train_all", here)
     return jobs_done
 
 
 def confirmed(study: ResolvedStudy, ledger: Ledger) -> list[Confirmed]:
-    return confirm(study, ledger, HERE, lambda done, total, value: None)
+    return confirm(study, ledger, HERE, Observer())
 
 
 def test_a_function_without_a_seed_is_not_better_by_plus_minus_nothing(
