@@ -105,4 +105,5 @@ def _search_line(study: ResolvedStudy, ledger: Ledger) -> str:
         pruner = ""
     n_before = sum(ledger.counts().values())
     more = f", after {counted(n_before, 'earlier trial')}" if n_before else ""
-    return f"{budget} of up to {counted(study.epochs, 'epoch')} by {study.spec.sampler}{limit}{more}{pruner}"
+    epochs = counted(study.epochs, "epoch")
+    return f"{budget} of up to {epochs} by {study.spec.sampler}{limit}{more}{pruner}"
