@@ -296,13 +296,15 @@ def _connector(url: str, arguments: dict[str, Any]) -> Callable[[], Any]:
 
 
 def _create_mysql_tables(url: str, options: dict[str, Any]) -> None:
-    """Creates Optuna's tables so that names differ by case and accent, and long texts fit.
+    """Creates Optuna's tables so that names differ by case and accent, long texts fit, and
+    moments have microseconds.
 
-    By default both servers compare names without either, and TEXT holds 64 KB.
+    By default both servers compare names without either, TEXT holds 64 KB, and DATETIME whole
+    seconds.
     """
     from optuna.storages._rdb import models
-    from sqlalchemy import MetaData, Text, create_engine, text
-    from sqlalchemy.dialects.mysql import MEDIUMTEXT
+    from sqlalchemy import DateTime, MetaData, Text, create_engine, text
+    from sqlalchemy.dialects.mysql import DATETIME, MEDIUMTEXT
 
     engine = create_engine(url, **options)
     tables = MetaData()
@@ -316,6 +318,8 @@ def _create_mysql_tables(url: str, options: dict[str, Any]) -> None:
             for column in copy.columns:
                 if isinstance(column.type, Text):
                     column.type = MEDIUMTEXT()
+                elif isinstance(column.type, DateTime):
+                    column.type = DATETIME(fsp=6)
         tables.create_all(engine)
     finally:
         engine.dispose()

@@ -139,7 +139,7 @@ import os, signal, threading, time
 from hpo.tune.stop import Stop
 
 begin = time.monotonic()
-with Stop() as stop:
+with Stop(limit_s=100) as stop:  # a busy machine starts Ray slowly
     try:
         from hpo.tune.environment import ray_here
         send = lambda: os.kill(os.getpid(), signal.SIGTERM)

@@ -140,7 +140,7 @@ def test_an_end_that_cannot_be_written_whole_is_not_written(
 def test_pruners_decide_as_they_do_in_optuna(storage_url: str, pruner: str) -> None:
     rng = random.Random(0)
     curves = [[rng.random() for _ in range(9)] for _ in range(25)]
-    ledger = opened(storage_url, pruner=pruner)
+    ledger = opened(storage_url, pruner=pruner, epochs=10)  # the last report ends a trial
     ledger.study.pruner = make_pruner(pruner, epochs=9)
     ledger._sight.pruner = ledger.study.pruner
     plain = optuna.create_study(

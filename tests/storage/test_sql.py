@@ -254,7 +254,7 @@ def test_twenty_processes_open_an_empty_database_at_once(storage_url: str) -> No
         )
         for _ in range(20)
     ]
-    said = [process.communicate(timeout=120)[1] for process in started]
+    said = [process.communicate(timeout=500)[1] for process in started]
     assert [process.returncode for process in started] == [0] * 20, said
     assert len(optuna.get_all_study_names(open_storage(storage_url, create=False))) == 20
 
