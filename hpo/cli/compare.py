@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hpo.compare.plan import Plan
-    from hpo.report.comparison import Comparison, Contestant
+    from hpo.report.comparison import Comparison
+    from hpo.report.contestants import Contestant
 
 
 def compare(
@@ -125,7 +126,7 @@ def _run_and_compare(planned: Plan, storage: str | None, form: Format, quiet: bo
     from hpo.cli.contest_progress import ComparisonProgress
     from hpo.cli.execute import check_before, console_of, held_ray, tell
     from hpo.compare.contest import run
-    from hpo.report.comparison import Contestant
+    from hpo.report.contestants import Contestant
     from hpo.storage.sql import open_storage, resolve_url
     from hpo.storage.view import StudyView
     from hpo.tune.environment import ray_session
@@ -198,7 +199,7 @@ def _announce(planned: Plan, url: str, console: Console) -> None:
 def _compare_existing(
     names: str, storage: str | None, output: str, name: str | None, form: Format
 ) -> Path:
-    from hpo.report.comparison import Contestant
+    from hpo.report.contestants import contestants_of
     from hpo.storage.sql import open_storage, resolve_url
     from hpo.storage.view import StudyView
     from hpo.study import name_problem
@@ -226,9 +227,8 @@ def _compare_existing(
             problems += error.problems
     if problems:
         raise SpecError(problems)
-    contestants = [Contestant(_strategy_of(view), view.meta.seed, view) for view in views]
     folder = Path(output).expanduser().absolute() / name
-    return _write(contestants, name, folder, form)
+    return _write(contestants_of(views), name, folder, form)
 
 
 def _name_of(studies: list[str]) -> str:
@@ -240,15 +240,6 @@ def _name_of(studies: list[str]) -> str:
         digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
         return f"compare-{studies[0][:40]}-and-{len(studies) - 1}-more-{digest}"
     return f"compare-{whole}"
-
-
-def _strategy_of(view: Any) -> str:
-    from hpo.compare.contest import COMPARISON
-
-    known = view.attr(COMPARISON)
-    if known:
-        return str(known["strategy"])
-    return str(view.meta.settings.get("sampler", view.name))
 
 
 def _write(contestants: list[Contestant], name: str, folder: Path, form: Format) -> Path:

@@ -6,6 +6,7 @@ import base64
 import csv
 import itertools
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -247,7 +248,12 @@ class _Work:
         k = 2
         while path.exists():
             path, k = self.to / f"{stem}-{k}.png", k + 1
-        path.write_bytes(base64.b64decode(content))
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            draft.write_bytes(base64.b64decode(content))
+            draft.replace(path)
+        finally:  # an interrupt leaves nothing half-written
+            draft.unlink(missing_ok=True)
         return path
 
 

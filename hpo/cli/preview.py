@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from hpo.compare.plan import Plan
     from hpo.model import Data
+    from hpo.outcome.workload import Workload
     from hpo.study import ResolvedStudy
 
 _MOST_NAMED = 8
@@ -59,6 +60,7 @@ def preview_comparison(plan: Plan, form: Format) -> None:
 
 def facts_of(study: ResolvedStudy, storage: str | None) -> dict[str, Any]:
     """The resolved study, its data, resources and trainings as plain data."""
+    from hpo.outcome.workload import workload
     from hpo.storage.sql import redact, resolve_url
     from hpo.tune.resources import local_cpus, local_gpus, plan_resources
 
@@ -67,7 +69,7 @@ def facts_of(study: ResolvedStudy, storage: str | None) -> dict[str, Any]:
     facts["sampler_choices"] = _choices(study)
     facts["grid_size"] = study.space.grid_size() if study.spec.sampler == "grid" else None
     facts["dataset"] = None
-    facts["trainings"] = _trainings(study)
+    facts["trainings"] = _trainings(study, workload(study, _n_searched(study)))
     if study.spec.ray_address is None:
         facts["resources"] = str(plan_resources(study.spec, local_cpus(), local_gpus()))
         facts["dataset"] = _dataset(study)
@@ -110,22 +112,20 @@ def dataset_facts(data: Data) -> dict[str, Any]:
     }
 
 
-def _trainings(study: ResolvedStudy) -> dict[str, int | None]:
+def _trainings(study: ResolvedStudy, after: Workload) -> dict[str, int | None]:
     """How often something is trained, at most; None: until it is stopped."""
-    spec = study.spec
-    search = study.n_trials or spec.total_trials
-    if search is None and spec.sampler == "grid":
-        search = study.space.grid_size()
-    if not spec.retrain:
-        return {"search": search, "confirm": 0, "retrain": 0}
-    best = 1 if study.several else spec.confirm_top
-    best = best if search is None else min(best, search)
-    default = not study.space.validate(study.space.default()) and bool(study.space.params)
     return {
-        "search": search,
-        "confirm": (best + default) * spec.confirm_seeds,
-        "retrain": 1 + default,
+        "search": _n_searched(study),
+        "confirm": after.n_confirming,
+        "retrain": after.n_retrained,
     }
+
+
+def _n_searched(study: ResolvedStudy) -> int | None:
+    n = study.n_trials or study.spec.total_trials
+    if n is None and study.spec.sampler == "grid":
+        return study.space.grid_size()
+    return n
 
 
 def _print(study: ResolvedStudy, facts: Mapping[str, Any]) -> None:
@@ -151,6 +151,8 @@ def _print_lines(lines: Iterable[tuple[str, str]], *tables: Table) -> None:
 
 def _lines(study: ResolvedStudy, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name and value of each line of the summary."""
+    from hpo.outcome.workload import workload
+
     spec, planned = study.spec, facts["trainings"]
     lines = [("study", study.name), ("model", study.ref.name), *_data_lines(study, facts)]
     goals = ", ".join(one.goal for one in study.objectives)
@@ -168,21 +170,10 @@ def _lines(study: ResolvedStudy, facts: Mapping[str, Any]) -> list[tuple[str, st
     lines.append(("pruner", spec.pruner))
     if spec.warm_start:
         lines.append(("warm start", ", ".join(spec.warm_start)))
-    if planned["confirm"]:
-        best = (
-            "the best" if study.several or spec.confirm_top == 1 else f"the best {spec.confirm_top}"
-        )
-        default = " and the default" if planned["retrain"] > 1 else ""
-        lines.append(
-            (
-                "then",
-                f"{best}{default} again on {counted(spec.confirm_seeds, 'new seed')}: at most "
-                f"{counted(planned['confirm'], 'training')}",
-            )
-        )
-        rows = "training and validation rows together"
-        n = counted(planned["retrain"], "training")
-        lines.append(("", f"{n} on {rows}, tested once, saved in {spec.output}/{study.name}"))
+    after = workload(study, planned["search"])
+    if after.n_trainings:
+        lines.append(("then", f"{after} ({epochs})"))
+        lines.append(("", f"saved in {spec.output}/{study.name}"))
     lines.append(("workers", facts.get("resources") or f"a Ray cluster at {spec.ray_address}"))
     lines.append(("storage", facts["storage"]))
     if study.fixed:

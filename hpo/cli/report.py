@@ -78,7 +78,9 @@ def _print(view: StudyView, form: str) -> None:
 
     if form == "csv":
         with answer():
-            trials_frame(view).to_csv(sys.stdout, index=False)
+            frame = trials_frame(view)  # its columns of parameters as in Optuna's DataFrame
+        names = {c: f"params_{c[6:]}" for c in map(str, frame) if c.startswith("param_")}
+        frame.rename(columns=names).to_csv(sys.stdout, index=False)
     else:
         print_json(facts_of(study_report(view)))
 

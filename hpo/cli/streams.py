@@ -34,14 +34,16 @@ class _Forgiving(io.FileIO):
     told = False
 
     def write(self, data: Any) -> int:
-        while self.lost is None:
+        rest = memoryview(data).cast("B")
+        n_bytes = rest.nbytes
+        while rest and self.lost is None:
             try:
-                if (n_written := super().write(data)) is not None:
-                    return n_written
-                select.select([], [self], [])  # a pipe that does not block
+                if (n_written := super().write(rest)) is None:
+                    select.select([], [self], [])  # a pipe that does not block
+                rest = rest[n_written or 0 :]
             except OSError as error:
                 self.lost = error
-        return memoryview(data).nbytes
+        return n_bytes
 
 
 class _Page(io.StringIO):
@@ -81,8 +83,9 @@ def make_safe() -> None:
 
 def _opened(descriptor: int, like: TextIO | None) -> io.TextIOWrapper:
     terminal = os.isatty(descriptor)
+    # Without a buffer in between: should a thread hold its lock at the end, Python aborts.
     return io.TextIOWrapper(
-        io.BufferedWriter(_Forgiving(descriptor, "w", closefd=False)),
+        _Forgiving(descriptor, "w", closefd=False),
         encoding=getattr(like, "encoding", None) or "utf-8",
         errors="backslashreplace",
         line_buffering=terminal or descriptor == 2,
@@ -159,5 +162,5 @@ def check(stream: TextIO | None = None) -> None:
 
 
 def _raw(stream: TextIO | None) -> _Forgiving | None:
-    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    raw = getattr(stream, "buffer", None)
     return raw if isinstance(raw, _Forgiving) else None

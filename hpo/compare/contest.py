@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hpo.compare.plan import Plan
+from hpo.compare.plan import COMPARISON, Plan
 from hpo.errors import HpoError
 from hpo.outcome.tested import retrain_bests
 from hpo.storage.attempts import used_budget
@@ -22,9 +22,6 @@ from hpo.tune.stop import Stop
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
-
-COMPARISON = "hpo:comparison"
-"""Study attribute: {"name", "strategy", "seed"} of the comparison that it was run for."""
 
 
 class Display(Protocol):

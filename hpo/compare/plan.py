@@ -22,6 +22,8 @@ from hpo.study import (
     spec_from,
 )
 
+COMPARISON = "hpo:comparison"
+"""Study attribute: {"name", "strategy", "seed"} of the comparison that it was run for."""
 STRATEGIES = ("grid", "random", "tpe", "gp", "skopt")
 NOT_FOR_MANY = ("name", "sampler", "total_trials", "timeout", "join", "retry_failed", "warm_start")
 """Settings of one study that a comparison decides itself."""

@@ -177,6 +177,8 @@ def write(folder: Path, facts: Mapping[str, Any], files: Mapping[str, bytes]) ->
     except OSError as error:
         raise HpoError(f"to: cannot write {str(folder)!r}: {error.strerror}") from None
     finally:
+        if old.exists() and not folder.exists():  # interrupted in between
+            old.rename(folder)
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
     return folder.resolve()

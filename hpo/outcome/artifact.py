@@ -242,10 +242,10 @@ def save(artifact: Artifact, product: Product, files: Mapping[str, bytes], folde
     """
     kept = {"kind": product.kind, "type": product.type, "files": list(product.files)}
     artifact = replace(artifact, saved={**kept, "why": product.why})
+    draft = folder / f"{_DRAFT}{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_drafts(folder)
-        draft = folder / f"{_DRAFT}{os.getpid()}"
         draft.mkdir()
         _write(draft / FACTS, json.dumps(asdict(artifact), indent=1, default=str).encode())
         _write(draft / CARD, card(artifact).encode())
@@ -256,6 +256,8 @@ def save(artifact: Artifact, product: Product, files: Mapping[str, bytes], folde
         return _publish(draft, folder)
     except OSError as error:
         raise HpoError(f"output: cannot write {str(folder)!r}: {error.strerror}") from error
+    finally:  # an interrupt leaves nothing half-written
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _remove_drafts(folder: Path) -> None:

@@ -40,6 +40,13 @@ def compare(new: str | Path, served: str | Path) -> Promotion:
         return Promotion(False, f"{new} was confirmed on fewer than two of the served one's seeds")
     n = len(_confirmed(a).runs.keys() & _confirmed(b).runs.keys())
     ahead = f"{a.metric} {sign * gap:+.4g} ± {half:.2g} over {n} fresh seeds that both have"
+    if half <= 1e-9 * abs(gap):
+        said = "equal" if gap == 0 else f"{a.metric} {sign * gap:+.4g}, by as much"
+        return Promotion(
+            False,
+            f"{new} is not shown to be better: {said} on each of {n} fresh seeds, so nothing is "
+            "known of noise; `hpo switch` serves it all the same",
+        )
     if sign * gap > half:
         return Promotion(True, f"{new} is better beyond noise: {ahead}")
     few = "" if n > _FEW else ": few of them; `hpo switch` serves it all the same"

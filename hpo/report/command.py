@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from hpo.objectives import direction_of
 from hpo.report.frame import spent
 from hpo.report.study import StudyReport
 from hpo.storage.warm_start import started_from
@@ -28,6 +29,9 @@ def rerun_command(report: StudyReport) -> str:
         value = spec.get(key, getattr(meta, key, None))
         if value is not None:
             parts += [f"--{key.replace('_', '-')}", value]
+    turned = direction_of(meta.metric) not in ("", meta.direction)  # by its name, the other way
+    if turned and not spec.get("objectives"):
+        parts += ["--objective", meta.objectives[0]]
     for flag in ("objectives", "constraints"):
         for text in spec.get(flag) or ():
             parts += [f"--{flag.removesuffix('s')}", text]

@@ -10,13 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hpo.errors import HpoError, SpecError
 from hpo.outcome.tested import TESTED
+from hpo.report.contestants import Contestant, cut_notices, origin_notices
 from hpo.report.frame import (
     first_reaching,
     most_at_once,
@@ -30,20 +31,8 @@ from hpo.report.statistics import Difference, best_so_far, differences, friedman
 from hpo.storage.attempts import CUT_OFF
 from hpo.storage.known import training_of
 
-if TYPE_CHECKING:
-    from hpo.storage.view import StudyView
-
 BASELINE = "random"
 """The strategy that the others' budgets are measured by, if it takes part."""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A study that takes part: its strategy's name and its seed."""
-
-    strategy: str
-    seed: int
-    view: StudyView
 
 
 @dataclass(frozen=True)
@@ -149,12 +138,13 @@ def compare(contestants: Sequence[Contestant]) -> Comparison:
         raise SpecError(problems)
     meta = contestants[0].view.meta
     sign = meta.sign
-    notices: list[str] = []
+    notices = origin_notices(contestants)
     seeds = _common_seeds(contestants, notices)
     taking_part = [c for c in contestants if c.seed in seeds]
     frames = {(c.strategy, c.seed): trials_frame(c.view) for c in taking_part}
     used = {key: spent(frame).reset_index(drop=True) for key, frame in frames.items()}
     length = _length(taking_part, used, notices)
+    notices += cut_notices(taking_part, used, length, sign)
     _note_spaces(taking_part, notices)
     n_workers = max(most_at_once(frame) for frame in frames.values())
     curves, times = {}, {}

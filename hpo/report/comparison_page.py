@@ -11,7 +11,13 @@ import pandas as pd
 from hpo.report import plots
 from hpo.report.comparison import BASELINE, Comparison
 from hpo.report.page import Page, Section, html, json_text, markdown, write_pictures, write_whole
-from hpo.report.statistics import least_seeds, number, paired_interval, sentence
+from hpo.report.statistics import (
+    least_seeds,
+    no_spread,
+    number,
+    paired_interval,
+    sentence,
+)
 
 PLUS_MINUS = (
     "± after a mean is the standard deviation over seeds, after a difference half of its 95 % "
@@ -150,6 +156,12 @@ def _final_lines(c: Comparison) -> list[str]:
             noise = "" if abs(gap) > half else ", which is within noise"
             if not gaps.any():
                 lines.append(f"On the test split {best} is the same as the default.")
+                return lines
+            if no_spread(gap, half):
+                lines.append(
+                    f"On the test split {best} is {word} the default by {number(abs(gap))}, by as "
+                    "much with every seed: no interval."
+                )
                 return lines
             lines.append(
                 f"On the test split {best} is {word} the default by {number(abs(gap))} ± "

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -97,12 +98,21 @@ def _script(figure: Figure) -> str:
 
 
 def _html_table(table: pd.DataFrame) -> str:
-    """Rows as text; pandas escapes it."""
+    """Rows as text.  On a narrow screen each row of more than two cells becomes a list, which needs
+    the columns' names in the cells, and their roles said."""
     shown = shorten(table)
-    numbers = {c for c in shown if pd.api.types.is_numeric_dtype(table[c])}
-    return shown.to_html(
-        index=False, border=0, escape=True, na_rep="-", classes="numbers" if numbers else None
-    )
+    kinds = ["n" if pd.api.types.is_numeric_dtype(table[c]) else "t" for c in table]
+    names = [escape(str(column)) for column in shown.columns]
+    pairs = ' class="pairs"' if len(names) <= 2 else ""
+    heads = (f'<th class="{kind}">{name}</th>' for kind, name in zip(kinds, names, strict=True))
+    parts = [f'<table role="table"{pairs}><thead><tr>{"".join(heads)}</tr></thead><tbody>']
+    for row in shown.itertuples(index=False, name=None):
+        cells = (
+            f'<td role="cell" class="{kind}" data-name="{name}">{escape(str(value))}</td>'
+            for kind, name, value in zip(kinds, names, row, strict=True)
+        )
+        parts.append(f'<tr role="row">{"".join(cells)}</tr>')
+    return "".join([*parts, "</tbody></table>"])
 
 
 def shorten(table: pd.DataFrame) -> pd.DataFrame:
@@ -202,8 +212,11 @@ def write_whole(path: Path, text: str) -> None:
     import os
 
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    finally:  # an interrupt leaves nothing half-written
+        draft.unlink(missing_ok=True)
 
 
 def json_text(value: Any) -> str:

@@ -228,4 +228,10 @@ def table_of(c: Comparison) -> pd.DataFrame:
 def spread(values: pd.Series) -> str:
     """`0.9853 ± 0.0012`: mean and standard deviation over seeds."""
     text = f"{values.mean():.5g}"
-    return f"{text} ± {values.std():.2g}" if len(values) > 1 else text
+    if len(values) < 2:
+        return text
+    return (
+        f"{text} ± {values.std():.2g}"
+        if values.nunique() > 1
+        else f"{text} on each of {len(values)}"
+    )

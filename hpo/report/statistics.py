@@ -80,6 +80,9 @@ def friedman(scores: pd.DataFrame) -> float:
     return float(friedmanchisquare(*columns).pvalue)
 
 
+_ROUNDED = 1e-9
+
+
 @dataclass(frozen=True)
 class Difference:
     """Strategy `a` beside strategy `b` over the same seeds.
@@ -211,6 +214,10 @@ def sentence(d: Difference) -> str:
     p = f"p = {d.p_holm:.2g}" if d.p_holm >= 0.001 else "p < 0.001"
     if math.isinf(d.half):
         return f"{d.a} is ahead of {d.b} by {number(d.gap)} with one seed: no telling from noise."
+    if no_spread(d.gap, d.half):
+        return (
+            f"{d.a} is ahead of {d.b} by {number(d.gap)}, by as much with every seed: no interval."
+        )
     ahead = f"by {number(d.gap)} ± {number(d.half)} ({p})"
     if d.significant:
         return f"{d.a} beat {d.b} {ahead}."
@@ -223,6 +230,11 @@ def sentence(d: Difference) -> str:
     return f"{d.a} and {d.b} are within noise: {d.a} is ahead {ahead}; {more}."
 
 
-def number(value: Any) -> str:
-    """Three significant digits."""
-    return f"{float(value):.3g}"
+def no_spread(gap: float, half: float) -> bool:
+    """Whether paired differences were all the same, but for rounding: that is no certainty."""
+    return half <= _ROUNDED * abs(gap)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Three significant digits, or so many."""
+    return f"{float(value):.{digits}g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,15 @@ from hpo.report.page import (
     write_whole,
 )
 from hpo.report.study import StudyReport, cost, failures, study_report
+from hpo.report.text_tables import split_tables
 from hpo.search.auto_sampler import CHOICES, choices_text
 from hpo.storage.attempts import origin_of
+from hpo.storage.outcomes import outcome_of, outcomes_text
 from hpo.storage.view import StudyView
 from hpo.storage.warm_start import started_from, started_text
+
+MOST_TEXT = 4000
+"""Characters of a model's text on the page."""
 
 
 def study_page(report: StudyReport, refresh_s: int | None = None) -> Page:
@@ -45,7 +51,7 @@ def study_page(report: StudyReport, refresh_s: int | None = None) -> Page:
         _timeline(report),
         _cost(report),
         _failures(report),
-        _samples(report),
+        *_samples(report),
         _best_trials(report),
         _environment(report),
     ]
@@ -55,21 +61,22 @@ def study_page(report: StudyReport, refresh_s: int | None = None) -> Page:
 
 def _summary(report: StudyReport) -> list[str]:
     meta = report.view.meta
-    counts = report.frame["state"].value_counts()
-    states = ", ".join(f"{n} {str(state).lower()}" for state, n in counts.items()) or "none yet"
+    states = outcomes_text(Counter(map(outcome_of, report.trials))) or "none yet"
     lines = [f"{meta.model} on {meta.data}, {meta.goal}. Trials: {states}."]
     best = report.best
     if best is None:
         none_keeps = f"No trial keeps {', '.join(map(str, meta.constraints))} yet."
         lines.append("No trial has completed yet." if report.complete.empty else none_keeps)
     elif meta.several:
-        values = ", ".join(f"{o.metric} {best[f'value_{o.metric}']:.5g}" for o in meta.objectives)
+        values = ", ".join(f"{o.metric} {best[f'value_{o.metric}']:.4g}" for o in meta.objectives)
         lines.append(
             f"Pareto front: {len(report.front)} trials; nearest to having the best of each: trial "
             f"{best['number']} with {values}."
         )
     else:
-        lines.append(f"Best of the search: trial {best['number']} with {best['value']:.5g}.")
+        lines.append(
+            f"Best of the search: trial {best['number']} with {meta.metric} {best['value']:.4g}."
+        )
     if report.artifact is not None:
         lines.append(report.artifact.verdict)
     return lines
@@ -126,7 +133,7 @@ def _outcome(report: StudyReport) -> Section | None:
                 "test": interval_text(metric, test[metric], n_test) if metric in test else "-",
             }
         )
-    lines = [artifact.verdict, explain(artifact)]
+    lines = [artifact.verdict, f"{explain(artifact)} Goal: {report.view.meta.goal}."]
     alt = (
         f"Points on the {metric} axis: the chosen configuration and the {artifact.reference} in "
         "the search, on fresh seeds (a bar marks the mean) and on the test split."
@@ -138,7 +145,7 @@ def _history(report: StudyReport) -> Section | None:
     if report.view.meta.several or report.frame[["value", "last"]].isna().all().all():
         return None
     best = report.best
-    end = "" if best is None else f" The best is {best['value']:.5g} in trial {best['number']}."
+    end = "" if best is None else f" The best is {best['value']:.4g} in trial {best['number']}."
     return Section(
         "Optimization history",
         _thinned(report),
@@ -265,26 +272,28 @@ def _failures(report: StudyReport) -> Section | None:
     return Section("Failures", [f"{n} of {len(report.frame)} trials failed."], table=table)
 
 
-def _samples(report: StudyReport) -> Section | None:
-    """Pictures and texts of test rows that were saved with the retrained model."""
+def _samples(report: StudyReport) -> list[Section]:
+    """Pictures, tables and texts of test rows that were saved with the retrained model."""
     retrained = report.view.attr("hpo:retrained")
     if not retrained:
-        return None
+        return []
     folder = Path(retrained["path"])
     images = {
         file.name: file.read_bytes()
         for file in sorted(folder.glob("*.png"))
         if file.stat().st_size <= MOST_IMAGE_BYTES
     }
-    texts = [
-        file.read_text(encoding="utf-8", errors="replace")[:4000]
-        for file in sorted(folder.glob("*.md"))
-        if file.name != "README.md"
-    ]
-    if not (images or texts):
-        return None
-    lines = [f"Test rows, as the retrained model sees them; files in {folder}."]
-    return Section("What the model makes of it", lines, images=images, code="\n\n".join(texts))
+    title, lines = "The retrained model on test rows", [f"The files are in {folder}."]
+    found = [Section(title, lines, images=images)] if images else []
+    for file in sorted(folder.glob("*.md")):
+        if file.name == "README.md":
+            continue
+        tables, text = split_tables(file.read_text(encoding="utf-8", errors="replace"))
+        title = f"The retrained model on test rows: {file.stem}"
+        found += [Section(title, lines, table=table) for table in tables]
+        if text:
+            found.append(Section(title, lines, code=text[:MOST_TEXT]))
+    return found
 
 
 def _best_trials(report: StudyReport) -> Section | None:
@@ -296,8 +305,10 @@ def _best_trials(report: StudyReport) -> Section | None:
     columns = [column for column in parameters if done[column].notna().any()]
     top = done.loc[order[:10], ["number", "value", "epochs", "duration_s", *columns]]
     names = {c: c.removeprefix("param_") for c in columns}
-    table = top.rename(columns={"number": "trial", "duration_s": "seconds", **names})
-    return Section("Best trials", table=table.reset_index(drop=True), folded=True)
+    names |= {"number": "trial", "duration_s": "seconds", "value": report.view.meta.metric}
+    table = top.rename(columns=names).reset_index(drop=True)
+    lines = [f"By their value in the search ({report.view.meta.goal})."]
+    return Section("Best trials", lines, table=table, folded=True)
 
 
 def _environment(report: StudyReport) -> Section:

@@ -50,6 +50,7 @@ def make_dashboard(
 
     from hpo.storage.sql import open_storage
     from hpo.web.artifacts import PlainFiles
+    from hpo.web.readable import Readable
 
     if not 0 <= port <= 65535:
         raise SpecError(f"port: {port} must be between 0 and 65535")
@@ -59,7 +60,8 @@ def make_dashboard(
     store = PlainFiles(str(artifacts)) if artifacts.is_dir() else None
     own = {"127.0.0.1", "localhost", "::1", host.lower(), socket.gethostname().lower()}
     own |= {name.lower() for name in names} | (set() if is_loopback(host) else _addresses())
-    app = Guard(wsgi(storage, artifact_store=store), frozenset(own), token, allow_edits)
+    readable = Readable(wsgi(storage, artifact_store=store), storage)
+    app = Guard(readable, frozenset(own), token, allow_edits)
     try:
         return make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
     except (OSError, OverflowError) as error:

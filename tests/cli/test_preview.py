@@ -48,8 +48,8 @@ def test_a_dry_run_says_what_is_trained_on_which_data_and_which_way(
         "a row is 3",
         "objective minimize loss",
         "7 trials, 2 epochs each",
-        "the best 3 and the default again on 3 new seeds: at most 12 trainings",
-        "2 trainings on training and validation rows together, tested once",
+        "at most 12 trainings to confirm the best 3 and the default on 3 new seeds",
+        "2 to retrain and test",
         "0.0001 to 0.1, log",
         "Nothing was started",
     ):

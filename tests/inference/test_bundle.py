@@ -149,3 +149,21 @@ def test_pipes_nesting_and_odd_names_are_refused(tmp_path: Path) -> None:
     os.mkfifo(path / "bundle.json")
     with pytest.raises(SpecError, match="holds no exported model"):
         Bundle.open(path)
+
+
+def test_an_interrupt_between_old_and_new_leaves_the_old_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path)
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if target == path and not self.name.endswith("-old"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bundle.write(path, {**FACTS, "model": "other"}, {"n.onnx": b"other"})
+    assert Bundle.open(path).facts["model"] == FACTS["model"]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

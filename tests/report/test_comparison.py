@@ -11,8 +11,9 @@ import pytest
 
 from hpo import Choice, Float, Int, Space, SpecError
 from hpo.errors import HpoError
-from hpo.report.comparison import Comparison, Contestant, compare
+from hpo.report.comparison import Comparison, compare
 from hpo.report.comparison_page import comparison_page, conclusions, write_comparison
+from hpo.report.contestants import Contestant
 from hpo.report.frame import most_at_once, saved_by_pruning, scheduled, spent, trials_frame
 from hpo.report.page import Page, Section, html, markdown
 from tests.report.studies import EVIL, make
@@ -69,7 +70,8 @@ def test_unequal_lengths_are_cut_with_notice(url: str) -> None:
     )
     assert len(c.curves) == 6
     assert c.notices == [
-        "Cut to 6 trials each, the length of the shortest study; the longest has 9."
+        "Cut to 6 trials each, the length of the shortest study; the longest has 9.",
+        "a: 3 of 9 trials are left out; its best is among the first.",
     ]
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from hpo import Choice, Float, Space, SpecError
 from hpo.cli.report import report
-from hpo.report.comparison import Contestant, compare
+from hpo.report.comparison import compare
 from hpo.report.comparison_page import write_comparison
+from hpo.report.contestants import Contestant
 from hpo.report.study import cost, failures, good_region, importance, study_report
 from hpo.report.study_page import facts_of, rerun_command, study_page, write_study
 from tests.report.studies import EVIL, make
@@ -32,6 +33,37 @@ def test_a_study_in_any_state_has_a_page(url: str, tmp_path: Path, states: str) 
     assert "Study s" in text and "NaN" not in text.split("plotly.js v")[0]
     facts = facts_of(study_report(ledger))
     assert sum(facts["trials"].values()) == len(states)
+
+
+def test_a_table_that_a_model_wrote_of_test_rows_is_a_table(url: str, tmp_path: Path) -> None:
+    ledger = make(url, "s", 3)
+    (tmp_path / "near.md").write_text(
+        "Nearest:\n| text | near |\n|---|---|\n| a \\| b | <b>c</b> |\n| d | e | f |\n"
+    )
+    ledger.set_attr("hpo:retrained", {"path": str(tmp_path), "trial": 0})
+    write_study(ledger, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text().split("plotly.js v")[0]
+    assert "|---|" not in text and "Nearest:" in text
+    assert 'data-name="text">a | b</td>' in text and "&lt;b&gt;c&lt;/b&gt;" in text
+    assert 'data-name="near">e | f</td>' in text
+
+
+def test_the_page_says_which_way_and_counts_interrupted_trials_apart(
+    url: str, tmp_path: Path
+) -> None:
+    ledger = make(url, "s", 5, states="CCFLC", direction="minimize")
+    write_study(ledger, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text().split("plotly.js v")[0]
+    assert "3 complete, 1 failed, 1 lost" in text
+    assert "By their value in the search (minimize score)." in text
+
+
+def test_csv_names_parameters_as_optunas_dataframe_does(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(url, "s", 3)
+    report("s", storage=url, **{**QUIET, "form": "csv"})
+    assert "params_lr" in capsys.readouterr().out.splitlines()[0].split(",")
 
 
 @pytest.mark.parametrize("space", [Space(x=Float(0, 1)), Space(k=Choice("a", "b", None, 3))])
@@ -103,6 +135,11 @@ def test_the_command_makes_the_study_again(url: str) -> None:
         "--name 'it'\"'\"'s mine'"
     )
     assert any(section.title == "To do it again" for section in study_page(report).sections)
+
+
+def test_the_command_keeps_a_direction_that_the_name_does_not_say(url: str) -> None:
+    command = rerun_command(study_report(make(url, "turned", direction="minimize")))
+    assert "--objective score:minimize" in command
 
 
 def test_what_auto_chose_is_told(url: str, tmp_path: Path) -> None:
@@ -187,6 +224,8 @@ def test_a_browser_shows_it_without_an_error_or_a_request(
             assert plots.count() >= 5
             # Nothing is wider than the screen, every picture has words, the focus can be seen.
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            assert width > 400 or page.evaluate(CLIPPED) == []
             assert all(plots.nth(k).get_attribute("aria-label") for k in range(plots.count()))
             page.keyboard.press("Tab")
             assert page.evaluate("document.activeElement.className") == "skip"
@@ -206,6 +245,8 @@ def problems_of(page: Any) -> list[str]:
     return found
 
 
+CLIPPED = """[...document.querySelectorAll(".scroll:has(table)")]
+  .filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.getAttribute("aria-label"))"""
 CONTRAST = """() => {
   const parse = (c) => c.match(/[0-9.]+/g).slice(0, 3).map((v) => {
     v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });

@@ -123,6 +123,32 @@ def test_a_study_renamed_in_the_dashboard_goes_on_under_its_new_name(
     assert stored_spec(Ledger.open(storage, "new name")).name == "new name"
 
 
+def test_the_first_page_has_attributes_in_words_and_the_chosen_trial_as_best(
+    study: Ledger, storage_url: str, tmp_path: Path
+) -> None:
+    study.ask()
+    study.complete(1, 0.4)
+    study.set_attr("hpo:retrained", {"path": str(tmp_path), "trial": 1, "test": {"accuracy": 0.45}})
+    study.set_attr("hpo:spec", {"model": "m", "long": "x" * 5000})
+    study.study.set_user_attr("owner", "me")
+    number = study.study._study_id
+    with serving(storage_url, tmp_path) as port:
+        for after in (0, 2):
+            detail = json.loads(get(port, f"/api/studies/{number}?after={after}")[1])
+            assert [trial["number"] for trial in detail["best_trials"]] == [1]  # not 0, with 0.5
+            assert detail["best_trials"][0]["values"] == [0.4]
+            attrs = {one["key"]: one["value"] for one in detail["user_attrs"]}
+            assert list(attrs)[:2] == ["outcome", "chosen on new seeds"]
+            assert attrs["chosen on new seeds"].startswith("trial 1;")
+            assert attrs["searched"] == "m on d, maximize accuracy"
+            assert (attrs["test"], attrs["owner"]) == ("accuracy 0.45", "me")
+            assert not any(value.startswith("{") for value in attrs.values())
+        (listed,) = json.loads(get(port, "/api/studies")[1])["study_summaries"]
+        assert listed["user_attrs"] == [{"key": "owner", "value": "me"}]
+        assert get(port, "/api/studies/99?after=0")[0] == 404
+    assert study.attr("hpo:spec")["model"] == "m"  # nothing was changed in the storage
+
+
 def test_a_link_in_the_artifacts_is_not_followed(served: int, tmp_path: Path) -> None:
     path = artifact_path(served)
     (tmp_path / "secret").write_text("secret")
