@@ -15,6 +15,7 @@ from hpo.cli.flags import (
     DryRun,
     Epochs,
     GpusPerTrial,
+    ImageSize,
     MaxConcurrent,
     Model,
     Open,
@@ -22,6 +23,7 @@ from hpo.cli.flags import (
     Quiet,
     RayAddress,
     Set,
+    SkipBroken,
     Storage,
     Study,
     SummaryForm,
@@ -29,7 +31,7 @@ from hpo.cli.flags import (
     option,
     settings_of,
 )
-from hpo.cli.output import Format, print_json, print_rows
+from hpo.cli.output import Format, counted, print_json, print_rows
 from hpo.cli.streams import answer, user_code
 from hpo.errors import HpoError, SpecError
 
@@ -54,6 +56,8 @@ def compare(
     n_trials: Annotated[int | None, option("Trials of each study.", "--n-trials")] = None,
     name: Annotated[str | None, option("The comparison's name; default compare-MODEL.")] = None,
     data: Data = None,
+    image_size: ImageSize = None,
+    skip_broken: SkipBroken = None,
     pruner: Pruner = None,
     epochs: Epochs = None,
     set_: Set = None,
@@ -170,8 +174,10 @@ def _announce(planned: Plan, url: str, console: Console) -> None:
     first = planned.first
     console.print(
         f"[bold]{escape(planned.name)}[/bold]: {escape(first.ref.name)} on {escape(first.data)}, "
-        f"{', '.join(planned.spec.samplers)}: {planned.spec.seeds} seeds x {planned.n_trials} "
-        f"trials x {first.epochs} epochs, pruner {first.spec.pruner}\n"
+        f"{escape(first.objectives[0].goal)}\n"
+        f"{', '.join(planned.spec.samplers)}: {counted(planned.spec.seeds, 'seed')} x "
+        f"{counted(planned.n_trials, 'trial')} x {counted(first.epochs, 'epoch')}, pruner "
+        f"{first.spec.pruner}\n"
         f"[dim]storage {escape(redact(url))}[/dim]",
         highlight=False,
         soft_wrap=True,
@@ -273,7 +279,8 @@ def _print(comparison: Comparison, facts: dict[str, Any], form: Format) -> None:
         {str(key): value for key, value in row.items()}
         for row in table_of(comparison).to_dict("records")
     ]
-    print_rows(rows, form, title=f"{facts['name']}: {facts['model']} on {facts['data']}")
+    goal = f"{facts['direction']} {facts['metric']}"
+    print_rows(rows, form, title=f"{facts['name']}: {facts['model']} on {facts['data']}, {goal}")
     if form is Format.csv:
         return
     for line in [*facts["conclusions"], PLUS_MINUS, *facts["notices"]]:

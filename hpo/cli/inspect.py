@@ -100,6 +100,8 @@ def _status(view: StudyView) -> dict[str, Any]:
     best = top[0] if top else None
     retrained = view.attr("hpo:retrained") or {}
     numbers = view.outcomes()
+    drivers = view.drivers()
+    dead = [str(driver) for driver in drivers if driver.is_dead]
     fixed = meta.settings.get("fixed")
     value: dict[str, Any] = {"best_value": best.values[0] if best else None}
     if meta.several:
@@ -111,7 +113,8 @@ def _status(view: StudyView) -> dict[str, Any]:
         "objective": ", ".join(f"{one.direction} {one.metric}" for one in meta.objectives),
         **({"constraints": ", ".join(map(str, meta.constraints))} if meta.constraints else {}),
         **({"fixed": dict(fixed)} if fixed else {}),
-        "driven_by": [str(driver) for driver in view.drivers()] or None,
+        "driven_by": [str(driver) for driver in drivers if not driver.is_dead] or None,
+        **({"dead_drivers": dead} if dead else {}),
         "started_from": started_text(started_from(view.study.user_attrs)) or None,
         "trials": sum(numbers.values()),
         **numbers,

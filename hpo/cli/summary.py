@@ -60,6 +60,7 @@ def summarize(
         "search_s": round(end.duration_s, 1) if end else None,
         "trials": ledger.counts(),
         "outcomes": ledger.outcomes(),
+        "failed_trial": _last_failed(ledger),
         "fixed": dict(study.fixed),
         "started_from": started_from(ledger.study.user_attrs),
         "best": None,
@@ -103,6 +104,14 @@ def summarize(
         facts["load"] = _load_call(study, retrained)
         facts["saved"] = _saved_facts(retrained)
     return facts
+
+
+def _last_failed(ledger: Ledger) -> int | None:
+    """The number of the last trial that failed by itself."""
+    from hpo.storage.outcomes import outcome_of
+
+    failed = (trial.number for trial in ledger.trials() if outcome_of(trial) == "failed")
+    return max(failed, default=None)
 
 
 def _trial_facts(ledger: Ledger, trial: FrozenTrial) -> dict[str, Any]:
@@ -340,13 +349,24 @@ def _next_commands(facts: Mapping[str, Any], name: str) -> list[tuple[str, str]]
     if facts["best"] is not None:
         lines.append((f"hpo best {name} --top 5", "the best configurations"))
     if facts["outcomes"].get("failed") and facts["best"] is None:
-        lines.append((f"hpo trials {name} --state failed", "why the trials failed"))
+        lines += _failed_commands(facts, name)
         lines.append((f"hpo resume {name} --retry-failed", "try them again, once mended"))
     elif facts["trials"]:
         lines.append((f"hpo trials {name}", "every trial"))
+        if facts["outcomes"].get("failed"):
+            lines += _failed_commands(facts, name)
     if facts["best"] is not None:
         lines.append((f"hpo report {name} --open", "the study's page"))
     return [*lines, ("hpo dashboard", "all studies in the browser")]
+
+
+def _failed_commands(facts: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
+    number = facts["failed_trial"]
+    return [
+        (f"hpo trials {name} --state failed", "why trials failed"),
+        (f"hpo trial {name} {number}", "one of them, with its traceback"),
+        (f"hpo logs {name} {number}", "what it printed"),
+    ]
 
 
 def _uses(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

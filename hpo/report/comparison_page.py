@@ -65,7 +65,7 @@ def comparison_page(c: Comparison, name: str) -> Page:
     summary = [
         f"{facts['model']} on {facts['data']}: {', '.join(c.strategies)}; {facts['n_trials']} "
         f"trials of up to {facts['epochs']} epochs each, {_seeds(c)}, {c.n_workers} at once. "
-        f"Searched by {c.metric} on the validation split ({better}).",
+        f"Searched to {c.direction} {c.metric} on the validation split ({better}).",
         *conclusions(c)[:1],
     ]
     sections = [
@@ -122,7 +122,8 @@ def comparison_page(c: Comparison, name: str) -> Page:
         Section("What was saved", _saved_lines(c), table=_saved_table(c)),
         _how_section(c, name),
     ]
-    return Page(f"{name}: search strategies compared", summary, sections)
+    what = "studies" if set(facts["studies"]) == set(c.strategies) else "search strategies"
+    return Page(f"{name}: {what} compared", summary, sections)
 
 
 def _alt_curves(c: Comparison, what: str) -> str:
@@ -324,11 +325,15 @@ def write_comparison(c: Comparison, name: str, folder: Path) -> tuple[list[Path]
     pictures, problem = write_pictures(page, folder)
     write_whole(folder / "report.md", markdown(page, pictures))
     write_whole(folder / "report.json", json_text(facts_of(c, name)))
-    c.trials.to_csv(folder / "trials.csv", index=False)
+    # Parameters as in Optuna's DataFrame.
+    columns = [str(name) for name in c.trials if str(name).startswith("param_")]
+    names = {name: f"params_{name.removeprefix('param_')}" for name in columns}
+    trials = c.trials.rename(columns=names)
+    trials.to_csv(folder / "trials.csv", index=False)
     # Parameters of mixed types (choices) have no column type: as text.
-    mixed = c.trials.copy()
+    mixed = trials.copy()
     for column in mixed.select_dtypes("object"):
         mixed[column] = mixed[column].map(lambda v: None if v is None or v != v else str(v))
     mixed.to_parquet(folder / "trials.parquet", index=False)
-    names = ["index.html", "report.md", "report.json", "trials.csv", "trials.parquet"]
-    return [folder / file for file in [*names, *pictures.values()]], problem
+    written = ["index.html", "report.md", "report.json", "trials.csv", "trials.parquet"]
+    return [folder / file for file in [*written, *pictures.values()]], problem

@@ -56,6 +56,12 @@ class Driver:
     since: str
     beat: int = 0
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether its process is gone from this machine; False too if that cannot be seen from
+        here."""
+        return self.place == _place() and not self.born == _born(self.pid) != ""
+
     def __str__(self) -> str:
         return f"pid {self.pid} on {self.host} since {self.since} (run {self.run})"
 
@@ -179,7 +185,7 @@ class Lease:
     def _state(self, driver: Driver) -> str:
         """alive, dead, or unknown: of another machine, and not watched for long enough yet."""
         if driver.place == self.me.place:
-            return "alive" if driver.born == _born(driver.pid) != "" else "dead"
+            return "dead" if driver.is_dead else "alive"
         now = time.monotonic()
         beat, since, moved = self._seen.get(driver.run, (driver.beat, now, False))
         if driver.beat != beat:

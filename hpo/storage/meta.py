@@ -132,7 +132,7 @@ class StudyMeta:
             found[i] += f", or go on with it as it was begun: --objective {old.objectives[0]}"
         found += [
             f"study {name!r}: space: {line}: give another --name, with --warm-start {name} to "
-            "begin with its best"
+            f"begin with its best, or continue it as it was begun: hpo resume {name}"
             for line in changes(old.space, self.space)[0]
         ]
         return found

@@ -137,7 +137,11 @@ def test_the_files_hold_the_same_and_the_page_fetches_nothing(url: str, tmp_path
     assert EVIL not in page.replace("<script>", "<script>", 1) and 'src="http' not in page
     facts = json.loads((tmp_path / "out" / "report.json").read_text())
     assert facts["conclusions"] == conclusions(c)
+    assert comparison_page(c, "x").title == "x: search strategies compared"
+    assert f"to {c.direction} {c.metric}" in comparison_page(c, "x").summary[0]
     table = pd.read_csv(tmp_path / "out" / "trials.csv")
+    assert any(name.startswith("params_") for name in table)
+    assert not any(name.startswith("param_") for name in table)
     stored = pd.read_parquet(tmp_path / "out" / "trials.parquet")
     assert len(table) == len(stored) == 72
     assert table["value"].tolist() == pytest.approx(c.trials["value"].tolist(), nan_ok=True)

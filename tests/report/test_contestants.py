@@ -9,7 +9,7 @@ import pytest
 
 from hpo.compare.plan import COMPARISON
 from hpo.report.comparison import compare
-from hpo.report.comparison_page import conclusions
+from hpo.report.comparison_page import comparison_page, conclusions
 from hpo.report.contestants import contestants_of
 from hpo.report.statistics import Difference, sentence
 from hpo.storage.warm_start import WARM_START
@@ -32,6 +32,7 @@ def test_studies_that_share_a_sampler_are_rows_by_their_names(url: str) -> None:
     assert len({view.meta.settings.get("sampler") for view in views}) == 1
     c = compare(contestants_of(views))
     assert c.strategies == ["b", "a"]
+    assert comparison_page(c, "x").title == "x: studies compared"
     assert "b is ahead of a" in conclusions(c)[-1]
 
 

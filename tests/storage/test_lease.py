@@ -67,6 +67,13 @@ def test_a_process_that_only_has_the_number_of_the_dead_one_is_not_it(storage_ur
         pass
 
 
+def test_a_dead_driver_is_told_from_one_that_drives_and_one_that_cannot_be_seen() -> None:
+    me = this_process(STUDY, shared=False)
+    assert not me.is_dead
+    assert replace(me, born="1").is_dead
+    assert not replace(me, born="1", place="elsewhere").is_dead
+
+
 def test_a_silent_driver_elsewhere_is_taken_over_after_a_while(storage_url: str) -> None:
     storage = open_storage(storage_url, create=True)
     silent = enter(storage, place="another machine", since="2999-01-01 00:00:00+00:00")

@@ -111,5 +111,5 @@ def test_other_epochs_are_taken_only_while_no_trial_has_a_value(
 def test_a_narrower_range_is_refused_with_the_way(study: ResolvedStudy, tmp_path: Path) -> None:
     begin(study, tmp_path, 1)
     narrower = Space(x=Float(0, 0.5), y=study.space["y"])
-    with pytest.raises(SpecError, match=rf"another --name, with --warm-start {study.name}"):
+    with pytest.raises(SpecError, match=rf"--warm-start {study.name} .* hpo resume {study.name}"):
         begin(replace(study, space=narrower), tmp_path, 0)
