@@ -116,6 +116,40 @@ def test_a_disk_that_is_full_fails_no_trial(tmp_path: Path) -> None:
     assert (full / "0.log").read_text() == "one\ntwo\n"
 
 
+def test_a_pump_that_is_killed_costs_no_trial(tmp_path: Path) -> None:
+    log = tmp_path / "0.log"
+    worker(
+        log,
+        """
+import signal, time
+print("before"); assert output.tail(); time.sleep(1.1)
+for n in range(2000):
+    if n == 50:
+        output._worker.process.kill()
+    print(n, "x" * 200)
+    sys.stderr.write("y"); sys.stderr.flush()
+subprocess.run("seq 30000", shell=True, check=True)
+print("after"); assert output.tail().endswith("after\\n"), output.tail()
+""",
+    )
+    text = text_of(log, "after\n")
+    assert text.startswith("before\n") and "1999 xxx" in text and "30000" in text
+
+
+def test_without_a_pump_a_trial_prints_nowhere(tmp_path: Path) -> None:
+    code = """
+from hpo.tune import pump
+pump.__file__ = "/nowhere"
+output._worker.process.kill()
+for n in range(2000):
+    print(n, "x" * 200)
+subprocess.run("seq 30000", shell=True, check=True)
+assert output.tail() == ""
+output.end(); output.begin({log!r}); print("y"); output.end()
+"""
+    assert worker(tmp_path / "0.log", code.replace("{log!r}", repr(str(tmp_path / "1.log")))) == ""
+
+
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [
