@@ -260,9 +260,22 @@ def _is_model(value: object) -> bool:
     return (from_model and value.__module__ != "hpo.model") or hasattr(value, "hpo_model")
 
 
+_latest: tuple[ModelRef, ModuleType] | None = None
+"""What a worker imports for one trial after another."""
+
+
 def _import(ref: ModelRef) -> ModuleType:
+    global _latest
     if not ref.root:
         return importlib.import_module(ref.module)
+    if _latest and _latest[0] == ref and sys.modules.get(_latest[1].__name__) is _latest[1]:
+        return _latest[1]
+    module = _import_file(ref)
+    _latest = ref, module
+    return module
+
+
+def _import_file(ref: ModelRef) -> ModuleType:
     digest = hashlib.sha256(repr(sorted(ref.sources.items())).encode()).hexdigest()[:16]
     root = Path(ref.root)
     if not _sees(root, ref.sources):  # a node without the user's disk: lay the sources out here

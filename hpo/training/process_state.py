@@ -108,10 +108,12 @@ def _garbage_collection() -> Restore:
 
 def _modules() -> Restore:
     """Those that stood under a name stand there again; new ones stay."""
-    before = dict(sys.modules)
+    before = sys.modules.copy()
 
     def restore() -> None:
         # Thousands, at each trial's end: compared without a loop in Python.
+        if sys.modules == before:
+            return
         if not all(map(operator.is_, map(sys.modules.get, before), before.values())):
             sys.modules.update(before)
 
@@ -140,13 +142,15 @@ def _logging() -> Restore:
     """Handlers, levels and filters.  A logger that the trial made loses its handlers, unless it is
     that of a package that was imported meanwhile, and is not imported again."""
     manager = logging.root.manager
-    modules = set(sys.modules)
-    names = set(manager.loggerDict)
+    modules = sys.modules.copy()
+    names = manager.loggerDict.copy()
     disabled = manager.disable
-    before = {name: _configured(one) for name, one in _loggers() if _touched(one)}
+    before = _touched_loggers()
 
     def restore() -> None:
         manager.disable = disabled
+        if _touched_loggers() == before:
+            return
         for name, one in _loggers():
             found = before.get(name, _UNTOUCHED)
             if (found is _UNTOUCHED and not _touched(one)) or _configured(one) == found:
@@ -170,6 +174,10 @@ def _loggers() -> list[tuple[str, logging.Logger]]:
     return [("", logging.root), *((n, x) for n, x in placed if isinstance(x, logging.Logger))]
 
 
+def _touched_loggers() -> dict[str, tuple[Any, ...]]:
+    return {name: _configured(one) for name, one in _loggers() if _touched(one)}
+
+
 def _touched(one: logging.Logger) -> bool:
     """Quicker than a comparison: there are hundreds, few of which anybody has touched."""
     return bool(one.handlers or one.level or one.filters or one.disabled or not one.propagate)
@@ -189,14 +197,14 @@ def _set_handlers(logger: logging.Logger, handlers: tuple[logging.Handler, ...])
 
 _N_USUAL_SIGNALS = 32
 """Above are those without names, for real time."""
+_SIGNALS = [number for number in signal.valid_signals() if number < _N_USUAL_SIGNALS]
 
 
 def _signals() -> Restore:
     """Handlers, timers and the mask; only the main thread can set handlers."""
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
-    numbers = [n for n in signal.valid_signals() if n < _N_USUAL_SIGNALS]
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
     timers = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)

@@ -144,8 +144,8 @@ def _processor() -> str:
     return platform.processor() or "unknown"
 
 
-def load(job: Job) -> None:
-    """Loads model code and data into this process, where they stay.
+def load(job: Job) -> Model:
+    """Loads model code and data into this process, where they stay; a model for one training.
 
     Raises:
         SpecError: they cannot be loaded here.
@@ -157,16 +157,20 @@ def load(job: Job) -> None:
         # Data that draws from a global generator is the same in every worker.
         seed_all(SPLIT_SEED)
         load_data(model, job.data, SPLIT_SEED)
+    return model
 
 
-def start(job: Job, device: str | None = None) -> Session:
+def start(job: Job, device: str | None = None, model: Model | None = None) -> Session:
     """Begins a training in this process; data and model code are loaded once per process.
+
+    Args:
+        model: from `load`; None: it is loaded here.
 
     Raises:
         SpecError: the model or its data cannot be loaded here.
         TrialError: the network cannot be built with these parameters.
     """
-    model = load_model(job.ref)
+    model = model or load_model(job.ref)
     if job.guide is not None and job.guide != model.objective:
         model = copy.copy(model)
         model.objective = job.guide  # type: ignore[misc]

@@ -18,7 +18,7 @@ from typing import Any
 import ray
 
 from hpo.errors import SpecError, TrialError
-from hpo.model import Metrics
+from hpo.model import Metrics, Model
 from hpo.training.session import Job, ModelSession, Session, Step, pick_device, start
 from hpo.tune import output
 from hpo.tune.report import ends_the_worker, one_line
@@ -48,7 +48,7 @@ class Rank:
             output.begin(f"{job.files.log.removesuffix('.log')}-rank{self.rank}.log")
         with _no_exit():
             self.upkeep = Upkeep(job)
-            self.session = start(job)
+            self.session = start(job, model=self.upkeep.model)
 
     def step(self) -> None:
         """One epoch, together."""
@@ -61,19 +61,19 @@ class Rank:
         return self.upkeep.end()
 
 
-def begin(job: Job) -> Session:
+def begin(job: Job, model: Model) -> Session:
     """Starts a training here, or one that leads `job.workers - 1` others."""
-    return start(job) if job.workers == 1 else GroupSession(job)
+    return start(job, model=model) if job.workers == 1 else GroupSession(job, model)
 
 
 class GroupSession:
     """A `ModelSession` whose epochs are done by several workers together."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, model: Model) -> None:
         with _or_disband():
             gather(job.workers)
             begun = [rank.begin.remote(job) for rank in _group]
-            session = start(job)
+            session = start(job, model=model)
             if not isinstance(session, ModelSession):
                 raise SpecError("workers_per_trial: a function trains by itself: leave it out")
             self.session = session

@@ -15,6 +15,8 @@ from typing import TypeVar
 
 import torch
 
+from hpo.tune import pump
+
 T = TypeVar("T")
 
 _PATIENCE_S = 0.5
@@ -28,6 +30,7 @@ _POOLS = (
     b"multiprocessing.forkserver",
     b"joblib.externals.loky",
     b"torch/_inductor/compile_worker",
+    os.fsencode(pump.__file__),
 )
 _POOL_THREADS = ("TMonitor", "_ExecutorManagerThread", "_QueueManagerThread", "SubprocPool")
 """Of tqdm, loky and torch's compiler, by their classes."""
@@ -43,11 +46,15 @@ class Leftovers:
 
     _memory_at_first: int | None = None
     _on_card_at_first: int | None = None
+    _known_children: frozenset[int] | None = None
+    """Those that importing the model and its data started, and those of pools; looked for once,
+    for nothing starts between two trials."""
 
     def __init__(self, allowance: int) -> None:
         self.allowance = allowance
         self._threads = set(threading.enumerate())
-        self._children = set(_descendants())
+        if Leftovers._known_children is None:
+            Leftovers._known_children = frozenset(_descendants())
         self._files = set(_descriptors())
 
     def clear(self) -> Iterator[str]:
@@ -66,7 +73,8 @@ class Leftovers:
         yield from self._card()
 
     def _new_children(self) -> list[int]:
-        return [pid for pid in _descendants() if pid not in self._children and not _is_pool(pid)]
+        known = Leftovers._known_children or ()
+        return [pid for pid in _descendants() if pid not in known and not _is_pool(pid)]
 
     def _new_threads(self) -> list[threading.Thread]:
         return [
@@ -133,23 +141,37 @@ def _descendants() -> list[int]:
             if not _reap():
                 break
     except ChildProcessError:
-        return []  # the usual case, told without a look at all processes
-    parents: dict[int, list[int]] = {}
-    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
-        if name.isdigit():
-            with contextlib.suppress(OSError, ValueError):
-                state, parent = (
-                    Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[:2]
-                )
-                if state not in "ZX":
-                    parents.setdefault(int(parent), []).append(int(name))
+        return []  # told without a look at any process
     found: list[int] = []
     waiting = [os.getpid()]
     while waiting:
-        children = parents.get(waiting.pop(), [])
+        children = [pid for pid in _children(waiting.pop()) if _runs(pid)]
         found += children
         waiting += children
     return found
+
+
+def _children(pid: int) -> list[int]:
+    """Of all of a process's threads, without a look at the machine's other processes."""
+    folder = f"/proc/{pid}/task"
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(folder):
+            found += map(int, _read(f"{folder}/{thread}/children").split())
+    return found
+
+
+def _runs(pid: int) -> bool:
+    return _read(f"/proc/{pid}/stat").rpartition(b") ")[2][:1] not in b"ZX"
+
+
+def _read(path: str) -> bytes:
+    """A file's content; nothing if it has gone."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _reap() -> bool:
@@ -184,9 +206,11 @@ def _descriptors() -> list[int]:
 
 
 def _is_open(fd: int) -> bool:
-    with contextlib.suppress(OSError):
-        return os.fstat(fd) is not None
-    return False
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def _writes(fd: int) -> bool:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hpo.model import Metrics
+from hpo.model import Metrics, Model
 from hpo.objectives import LATENCY
+from hpo.registry import load_model
 from hpo.training.product import Product, product_of
 from hpo.training.quiet import Quiet
 from hpo.training.session import Job, Session, machine, pick_device
@@ -48,8 +49,8 @@ class Trained:
     worn: str | None = None
 
 
-def train(job: Job, folder: str) -> Trained:
-    """Runs one job to its end in this process."""
+def train(job: Job, folder: str, model: Model | None = None) -> Trained:
+    """Runs one job to its end in this process, with a model that was loaded for it."""
     if os.path.isdir(folder):
         os.chdir(folder)
     history: list[Metrics] = []
@@ -61,7 +62,7 @@ def train(job: Job, folder: str) -> Trained:
         turns = Quiet(LATENCY in job.wanted)
         begun = time.monotonic()
         with turns.working():
-            session = group.begin(job)
+            session = group.begin(job, model or load_model(job.ref))
         history = session.history
         facts = {"device": pick_device(), "data": session.data_digest}
         facts["machine"] = machine(pick_device())
@@ -121,7 +122,7 @@ class Seat:
             if ends_the_worker(error):
                 raise
             return Trained(error=failure_of(error, job.ref).error)
-        trained = train(job, folder)
+        trained = train(job, folder, upkeep.model)
         left = upkeep.end()
         output.end()
         return replace(trained, worn=trained.worn or left)

@@ -61,8 +61,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         report: dict[str, Any] = {}
         try:
             if self.session is None:
-                self._begin()
-                self.session = group.begin(self.job)
+                self.session = self._begin()
                 self.n_steps = len(self.session.history)
                 if self.session.history:
                     report["restored"] = list(self.session.history)
@@ -93,11 +92,12 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             report["folder"] = self.job.files.folder
         return {REPORT: json.dumps(report), "done": report["finished"]}
 
-    def _begin(self) -> None:
+    def _begin(self) -> Session:
         from hpo.tune.upkeep import Upkeep
 
         group.gather(self.job.workers)
         self.upkeep = Upkeep(self.job, self.limits)
+        return group.begin(self.job, self.upkeep.model)
 
     def cleanup(self) -> None:
         self.limits.end()

@@ -34,19 +34,26 @@ class Upkeep:
         """
         _settle()
         sys.argv[:] = [job.ref.name.rpartition(":")[0] or job.ref.name]
-        load(job)
-        memory = limits.memory_bytes if limits is not None else None
-        share = memory // _SHARE if memory else machine_memory() // _SHARE_OF_ALL
-        self._leftovers = Leftovers(max(_LEAST, share))
+        self.model = load(job)
+        self._leftovers = Leftovers(_allowance(limits.memory_bytes if limits else None))
         self._state = ProcessState()
 
     def end(self) -> str | None:
         """Sets back what can be; None, or why this process is not to have another trial."""
+        del self.model  # what it keeps is freed with it
         failed = self._state.restore()
         left = list(self._leftovers.clear())
         if failed:
             return f"its {', '.join(failed)} could not be set back"
         return f"it keeps {', '.join(left)}" if left else None
+
+
+_machine_memory = functools.cache(machine_memory)
+
+
+def _allowance(memory: int | None) -> int:
+    """Bytes by which a worker whose trials may take so much may grow."""
+    return max(_LEAST, memory // _SHARE if memory else _machine_memory() // _SHARE_OF_ALL)
 
 
 @functools.cache
