@@ -66,7 +66,7 @@ def test_pictures_and_captions_load_and_no_picture_is_in_two_parts(tmp_path: Pat
         ("image,caption\n0.png,a\n1.png,b\n", "2 different images: needs at least 3"),
         ("image,caption\n0.png,a\nnone.png,b\n", "no image 'none.png', which captions.csv names"),
         ("image,caption\n0.png,caf\xe9\n".encode("latin-1"), "captions.csv is not UTF-8"),
-        ("image,caption\ncaptions.csv,a\n", "'captions.csv' cannot be read: is no picture"),
+        ("image,caption\ncaptions.csv,a\n", "'captions.csv' cannot be read: is not a recognised"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said_in_one_line(

@@ -104,7 +104,7 @@ def read_pictures(
     notes = [_size_note(form)]
     if broken:
         shown = ", ".join(name for name, _ in broken[:3]) + (", ..." if len(broken) > 3 else "")
-        notes.append(f"{len(broken)} files that cannot be read are left out: {shown}.")
+        notes.append(f"Skips {len(broken)} unreadable file{'s' * (len(broken) != 1)}: {shown}.")
     return Pictures(images, kept, form, tuple(notes))
 
 
@@ -131,7 +131,7 @@ def _reason(error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return "is no picture in a known format"
+        return "is not a recognised image file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).partition("\n")[0][:120] or type(error).__name__
