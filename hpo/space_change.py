@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,8 @@ from hpo.parameter import (
     value_problem,
 )
 from hpo.space import Space
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def narrow(space: Space, settings: Mapping[str, str]) -> tuple[Space, dict[str, Any]]:
@@ -63,6 +66,8 @@ def narrow(space: Space, settings: Mapping[str, str]) -> tuple[Space, dict[str, 
 def _part(p: Parameter, text: str) -> Parameter | tuple[Any]:
     """The parameter as the text has it, or the one value it is fixed to in a tuple."""
     low, dots, high = text.partition("..")
+    if high.startswith("."):
+        raise ValueError("three dots: write LOW..HIGH, with a digit before a point")
     if isinstance(p, Choice):
         if dots and all(map(is_number, p.choices)):
             return _between(p, _float(low), _float(high))
@@ -120,14 +125,19 @@ def _choice(p: Choice, text: str) -> Any:
 
 
 def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{text.strip()!r} must be a number, LOW..HIGH or A,B,C") from None
+    """The number that a text has; what Python takes beside it is more often a slip."""
+    if not _NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"{text.strip()!r} must be a number, LOW..HIGH or A,B,C")
+    value = float(text)
+    if math.isinf(value) or (value == 0 and re.search("[1-9]", text.lower().partition("e")[0])):
+        raise ValueError(f"{text.strip()!r} is beyond what a float can hold")
+    return value
 
 
 def _number(p: Float | Int, text: str) -> Any:
     value = _float(text)
+    if p.log and value <= 0:
+        raise ValueError(f"{value:g} must be above 0: the parameter is on a log scale")
     if problem := limit_problem(p, value):
         raise ValueError(problem)
     return normalize(p, int(text) if text.strip().lstrip("+-").isdigit() else value)

@@ -121,6 +121,8 @@ def settings_of(items: list[str]) -> dict[str, str]:
         name, equals, value = item.partition("=")
         if not equals or not name.strip() or not value.strip():
             problems.append(f"set: {item!r}: write NAME=VALUE, NAME=LOW..HIGH or NAME=A,B")
+        if name.strip() in settings:
+            problems.append(f"set: {item!r}: {name.strip()} is set twice: drop one")
         settings[name.strip()] = value.strip()
     if problems:
         raise SpecError(problems)
