@@ -59,6 +59,6 @@ class FailureCount:
         return (
             f"study {study!r}: stopped after {self.limit} trials failed with the same error, and "
             f"none completed: {reason}: see `hpo trial {name} {number}` and `hpo logs {name} "
-            f"{number}`, fix it, and run `hpo resume {name} --retry-failed`; --max-failures 0 turns "
-            "this stop off"
+            f"{number}`, fix it, and run `hpo resume {name} --retry-failed`; --max-failures 0 "
+            "turns this stop off"
         )
