@@ -217,6 +217,7 @@ def best(
     With several objectives it shows the Pareto front, beginning with the trial nearest to the
     best of each objective; hpo retrains that trial. With one objective hpo retrains the
     configuration with the best mean on new seeds, and the default is one of the candidates.
+    Without --top it shows the retrained trial too.
 
     [dim]Example:  hpo best cnn-tpe --top 5[/dim]
     """
@@ -235,6 +236,8 @@ def best(
     for key, metrics in (ledger.attr(CONFIRMED) or {}).items():
         confirmed.setdefault(key.partition(":")[0], []).append(metrics[meta.metric])
     chosen = (ledger.attr("hpo:retrained") or {}).get("trial")
+    if top is None and chosen is not None and chosen not in [trial.number for trial in found]:
+        found = [*found, ledger.trial(chosen)]
     rows = [
         {
             "trial": trial.number,

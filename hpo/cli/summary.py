@@ -280,7 +280,13 @@ def _print_confirmed(console: Console, facts: Mapping[str, Any]) -> None:
         )
         if not gap > 2 * noise:
             console.print("The first two are within noise of each other.")
+    if facts["best"] is not None and ranking[0]["trial"] != facts["best"]["trial"]:
+        console.print(f"Chosen: {_chosen(ranking[0])}, by its mean on new seeds.")
     console.print(facts["verdict"])
+
+
+def _chosen(row: Mapping[str, Any]) -> str:
+    return str(row["reference"]) if row["trial"] is None else f"trial {_title(row)}"
 
 
 def _title(row: Mapping[str, Any]) -> str:

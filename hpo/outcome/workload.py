@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hpo.model import FunctionModel
 from hpo.study import ResolvedStudy
 
 
@@ -15,13 +16,16 @@ class Workload:
         n_best: configurations of the search that are confirmed.
         with_default: whether the default configuration is confirmed and retrained beside them.
         n_seeds: trainings of each confirmed configuration.
-        n_retrained: trainings on the training and validation rows together.
+        n_retrained: trainings on the training and validation rows together; of a function, further
+            runs of it.
+        is_function: hpo does not know which rows are trained on, nor a test.
     """
 
     n_best: int = 0
     with_default: bool = False
     n_seeds: int = 0
     n_retrained: int = 0
+    is_function: bool = False
 
     @property
     def n_confirming(self) -> int:
@@ -39,9 +43,10 @@ class Workload:
         default = " and the default" if self.with_default else ""
         seeds = f"{self.n_seeds} new seed{'s' * (self.n_seeds != 1)}"
         most = "at most " if self.with_default else ""
+        end = "to train the chosen one" if self.is_function else "to retrain and test"
         return (
             f"{most}{self.n_confirming} training{'s' * (self.n_confirming != 1)} to confirm {best}"
-            f"{default} on {seeds}, and {self.n_retrained} to retrain and test"
+            f"{default} on {seeds}, and {self.n_retrained} {end}"
         )
 
 
@@ -63,4 +68,5 @@ def workload(
         n_best = max(1, min(n_best, n_trials))
     # Where nothing is searched, the default is the only configuration there is.
     with_default = bool(space.params) and not space.validate(space.default())
-    return Workload(n_best, with_default, spec.confirm_seeds, 1 + with_default)
+    is_function = isinstance(study.model, FunctionModel)
+    return Workload(n_best, with_default, spec.confirm_seeds, 1 + with_default, is_function)
