@@ -136,10 +136,10 @@ def _float(text: str) -> float:
 
 def _number(p: Float | Int, text: str) -> Any:
     value = _float(text)
-    if p.log and value <= 0:
-        raise ValueError(f"{value:g} must be above 0: the parameter is on a log scale")
     if problem := limit_problem(p, value):
         raise ValueError(problem)
+    if p.log and value <= 0:
+        raise ValueError(f"{value:g} must be above 0: the parameter is on a log scale")
     return normalize(p, int(text) if text.strip().lstrip("+-").isdigit() else value)
 
 

@@ -1,6 +1,7 @@
 """A Ray cluster of several nodes, as processes on this machine, behind its token.
 
-Nodes and driver run from an environment whose path holds a space and a letter beyond ASCII.
+Nodes and driver run from an environment whose path holds a space and a letter beyond ASCII; the
+head from a link without them, since Ray's own server of clients does not start otherwise.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from hpo.storage.ledger import Ledger
 from hpo.storage.sql import open_storage
@@ -50,9 +52,10 @@ class Cluster:
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        environment = self.folder / "Ray é environment"
-        environment.symlink_to(sys.prefix)
-        self.python = environment / "bin" / "python"
+        odd, plain = self.folder / "Ray é environment", self.folder / "environment"
+        for link in (odd, plain):
+            link.symlink_to(sys.prefix)
+        self.python = odd / "bin" / "python"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -66,11 +69,12 @@ class Cluster:
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
         }
         port = self.address.rpartition(":")[2]
-        self.start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
+        head = ("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
+        self.start(plain / "bin" / "python", *head)
 
-    def start(self, *arguments: str, blind: bool = False) -> subprocess.Popen[bytes]:
+    def start(self, python: Path, *arguments: str, blind: bool = False) -> subprocess.Popen[bytes]:
         """A node; a blind one does not see the user's folder, as one on another machine."""
-        command = [str(self.python), "-m", "ray.scripts.scripts", "start"]
+        command = [str(python), "-m", "ray.scripts.scripts", "start"]
         command += ["--block", "--node-ip-address=127.0.0.1", *arguments]
         if blind:
             hide = 'mount -t tmpfs none "$0" && exec "$@"'
@@ -94,7 +98,7 @@ class Cluster:
         return node
 
     def add(self, *, blind: bool = False) -> subprocess.Popen[bytes]:
-        return self.start(f"--address={self.address}", "--num-cpus=1", blind=blind)
+        return self.start(self.python, f"--address={self.address}", "--num-cpus=1", blind=blind)
 
     def close(self) -> None:
         for pid in tagged_processes(self.tag):
@@ -184,11 +188,14 @@ def test_a_node_without_the_data_is_named(cluster: Cluster, tmp_path: Path) -> N
     if not may_hide(cluster.blind_to):
         pytest.skip("needs the right to hide a folder from a process")
     cluster.add(blind=True)
-    photos = cluster.blind_to / "photos" / "class"
-    photos.mkdir(parents=True)
+    photos = cluster.blind_to / "photos"
+    for name in ("cats", "dogs"):
+        (photos / name).mkdir(parents=True)
+        for n in range(10):
+            Image.new("L", (8, 8), 25 * n).save(photos / name / f"{n}.png")
     flags = ("--model", "cnn", "--data", "imagefolder:./photos", "--n-trials", "1")
     study = start_study(cluster, f"sqlite:///{tmp_path}/hpo.db", *flags)
     errors = study.communicate(timeout=120)[1]
     assert study.returncode == 2
-    assert f"has nothing at '{photos.parent}'" in errors
+    assert f"has nothing at '{photos}'" in errors
     assert "put it on a disk all nodes share" in errors
