@@ -1,4 +1,4 @@
-"""What a study searches by and what a trial has to keep to, as a user writes them.
+"""A study's objectives and constraints, as a user writes them.
 
 `accuracy`, `latency_ms`, `score:maximize`; `params<=200000`.  An objective or a constraint is of a
 metric that the model reports, or of a figure that the service takes of every trained network.

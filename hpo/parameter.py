@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
 
@@ -25,6 +25,11 @@ MOST_CHOICES = 10_000
 
 def decimal(value: float) -> Decimal:
     return Decimal(str(value))
+
+
+def _plain(value: Any) -> Any:
+    """Python's own number for a scalar of NumPy or torch."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def is_number(value: Any) -> bool:
@@ -47,8 +52,20 @@ def among(value: Any, values: Sequence[Any]) -> bool:
     return any(same(value, other) for other in values)
 
 
+class _Number:
+    """A NumPy or torch scalar in a field becomes Python's own number."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, each.name)
+            if each.name in ("grid", "within") and isinstance(value, list | tuple):
+                object.__setattr__(self, each.name, type(value)(map(_plain, value)))
+            elif each.name != "when":
+                object.__setattr__(self, each.name, _plain(value))
+
+
 @dataclass(frozen=True)
-class Float:
+class Float(_Number):
     """A real number in [low, high].
 
     >>> Float(1e-4, 1e-1, log=True, within=(0, 1)).within
@@ -75,7 +92,7 @@ class Float:
 
 
 @dataclass(frozen=True)
-class Int:
+class Int(_Number):
     """A whole number in [low, high]; arguments as for `Float`."""
 
     low: int
@@ -108,6 +125,7 @@ class Choice:
         when: When | None = None,
         within: Within | None = None,
     ) -> None:
+        choices, default = tuple(map(_plain, choices)), _plain(default)
         object.__setattr__(self, "choices", choices)
         first = choices[0] if choices else None
         object.__setattr__(self, "default", first if default is ... else default)

@@ -6,8 +6,10 @@ import json
 import random
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -329,3 +331,17 @@ def test_a_point_of_another_space_is_carried_over() -> None:
     listed, _ = narrow(space, {"lr": "1e-3,1e-1"})
     assert (carried_over(listed, {**full, "lr": 0.09}) or {})["lr"] == 0.1
     assert carried_over(space, {"kind": "a", "only": 3}) == space.default()  # 3 is inactive
+
+
+def test_scalars_of_numpy_and_torch_are_numbers() -> None:
+    space = Space(
+        lr=Float(np.float32(0.5), np.int64(1), within=(np.float64(0), None)),
+        width=Int(np.int64(8), torch.tensor(16), step=np.int32(4), grid=[np.int64(8)]),
+        heads=Choice(np.int64(2), 4, default=np.int64(4)),
+    )
+    assert space == Space(
+        lr=Float(0.5, 1, within=(0.0, None)),
+        width=Int(8, 16, step=4, grid=[8]),
+        heads=Choice(2, 4, default=4),
+    )
+    assert json.loads(json.dumps(space.to_json())) == space.to_json()

@@ -86,7 +86,7 @@ Objectives = Annotated[
 ]
 Constraints = Annotated[
     list[str] | None,
-    option("What a trial has to keep to: 'params<=200000'. Repeatable.", "--constraint"),
+    option("Limit that a trial must satisfy to win: 'params<=200000'. Repeatable.", "--constraint"),
 ]
 Pruner = Annotated[str | None, option("none, median (default), curve, asha, hyperband.")]
 Epochs = Annotated[int | None, option("Epochs of a full training.")]

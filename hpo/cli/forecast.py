@@ -65,7 +65,9 @@ class Forecast:
             running: epochs done by each trial that runs.
         """
         done = self._of_ended + self._trained + sum(running)
-        if not done or elapsed <= 0:
+        # A first epoch holds what happens once: data, compilation.
+        started = not self.searching or self.n_ended or max(running, default=0) > 1
+        if not done or not started or elapsed <= 0:
             return None
         of_search = self._left(running)
         per_epoch = elapsed / done

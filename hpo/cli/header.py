@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def n_to_run(study: ResolvedStudy, ledger: Ledger, n_left: int | None) -> int | None:
-    """Trials of this run: those that were asked for, or the cells of a grid; None: open."""
+    """Trials of this run: as asked for, a grid's cells, one where all is fixed; None: open."""
+    if not study.space.params:
+        return min(1 if n_left is None else n_left, max(0, 1 - sum(ledger.counts().values())))
     if n_left is None and study.spec.sampler == "grid":
         n_ended = sum(map(used_budget, ledger.trials()))
         return max(0, study.space.grid_size() - n_ended)
@@ -90,6 +92,8 @@ def data_notes(study: ResolvedStudy) -> list[str]:
 
 def _search_line(study: ResolvedStudy, ledger: Ledger) -> str:
     """`40 trials of up to 5 epochs by tpe; the median pruner stops poor ones`"""
+    if not study.space.params:
+        return f"1 trial of up to {counted(study.epochs, 'epoch')}: nothing is left to search"
     budget = "trials until stopped"
     if study.spec.sampler == "grid":
         budget = f"the grid's {study.space.grid_size():,} points"

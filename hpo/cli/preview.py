@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.cli.output import Format, counted, print_json
 from hpo.cli.streams import answer
+from hpo.model import FunctionModel
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -203,7 +204,10 @@ def _comparison_lines(plan: Plan, facts: Mapping[str, Any]) -> list[tuple[str, s
 def _data_lines(study: ResolvedStudy, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     dataset = facts["dataset"]
     if dataset is None:
-        why = "looked at by the cluster's nodes" if study.spec.ray_address else "read by the model"
+        by_whom = "function" if isinstance(study.model, FunctionModel) else "model"
+        why = f"loaded by the {by_whom}"
+        if study.spec.ray_address:
+            why = "checked on the cluster's nodes when the study starts"
         return [("data", f"{study.data}: {why}")]
     rows = dataset["rows"]
     parts = f"{rows['train']:,} training, {rows['val']:,} validation, {rows['test']:,} test"

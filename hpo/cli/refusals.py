@@ -132,7 +132,7 @@ def _extra(words: list[str], command: Any, path: str) -> str:
     """For arguments that a command does not take."""
     flags = _flags_of(command)
     forms = [form for word in words if (form := _as_flag(word)) and form.split()[0] in flags]
-    said = f"argument: {path} takes no {' '.join(words)!r}"
+    said = f"unexpected argument {' '.join(words)!r}"
     if len(forms) == len(words):
         return f"{said}: write {path} {' '.join(forms)}"
     if "--model" in flags:

@@ -93,12 +93,12 @@ def run(
         float | None, option("End a trial that takes longer, in seconds.", panel="Faults")
     ] = None,
     max_retries: Annotated[
-        int | None, option("Tries more after a lost worker or driver (3).", panel="Faults")
+        int | None, option("Retries after a worker or driver crash (3).", panel="Faults")
     ] = None,
     max_failures: Annotated[
         int | None,
         option(
-            "Stop when the first trials fail alike, so many of them (3); 0: never.",
+            "Stop when this many first trials fail by the same error (3); 0: never.",
             panel="Faults",
         ),
     ] = None,
@@ -109,7 +109,7 @@ def run(
         bool | None,
         typer.Option(
             "--retry-failed",
-            help="Try again what failed before.",
+            help="Run failed configurations again.",
             rich_help_panel="Faults",
         ),
     ] = None,
@@ -117,7 +117,7 @@ def run(
         bool | None,
         typer.Option(
             "--join",
-            help="Drive the study beside other drivers that say so too.",
+            help="Share this study with other drivers that use --join.",
             rich_help_panel="Faults",
         ),
     ] = None,
@@ -202,23 +202,23 @@ def resume(
         int | None, option("Other epochs, while no trial of the study has a value.")
     ] = None,
     join: Annotated[
-        bool, typer.Option("--join", help="Drive it beside other drivers that say so too.")
+        bool, typer.Option("--join", help="Share it with other drivers that use --join.")
     ] = False,
     retry_failed: Annotated[
         bool | None,
         typer.Option(
             "--retry-failed/--no-retry-failed",
-            help="Try again what failed before; a grid does unless told not to.",
+            help="Run failed configurations again [default: on for a grid].",
             show_default=False,
         ),
     ] = None,
     max_failures: Annotated[
-        int | None, option("Stop when the first trials fail alike, so many of them; 0: never.")
+        int | None, option("Stop when this many first trials fail by the same error; 0: never.")
     ] = None,
     form: SummaryForm = Format.table,
     quiet: Quiet = False,
 ) -> None:
-    """Goes on with a study until the trials it was asked for are there, then retrains.
+    """Continue a study until it has the trials it was asked for, then retrain the best.
 
     \b
     [dim]hpo resume cnn-tpe

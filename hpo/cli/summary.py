@@ -194,7 +194,8 @@ def print_summary(facts: Mapping[str, Any]) -> None:
         _print_confirmed(console, facts)
         _print_test(console, facts)
         if facts["saved"]["kind"] == "nothing":
-            console.print(f"Nothing but figures was saved: {escape(facts['saved']['text'])}")
+            text = facts["saved"]["text"]
+            console.print(escape(text[0].upper() + text[1:]))
         console.print(f"Saved: {escape(facts['path'])}")
     if facts["report"]:
         console.print(f"Report: {escape(facts['report'])}")
@@ -382,7 +383,7 @@ def _uses(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     own = "" if facts["model"] in MODELS else f" --model {shlex.quote(facts['model'])}"
     saved = f"{shlex.quote(facts['path'])}{own}"
     return [
-        (f"hpo evaluate {saved}", "in every measure"),
+        (f"hpo evaluate {saved}", "all metrics on the test split"),
         (f"hpo export {saved}", "to ONNX, checked"),
         (f"hpo serve {saved}", "over HTTP"),
     ]

@@ -62,7 +62,7 @@ def saved_text(artifact: Artifact) -> str:
     match saved.get("kind", "weights"):
         case "nothing":
             return (
-                f"figures and parameters alone, no model: {saved['why']}; return a torch network, "
+                f"no model, only metrics and parameters: {saved['why']}; return a torch network, "
                 "its state dict, an object with save_model(path), or an estimator"
             )
         case "joblib":

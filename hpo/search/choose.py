@@ -67,7 +67,7 @@ def choose(
         SpecError: unknown name, or unknown options, all of them.
     """
     if name not in table:
-        raise SpecError(f"{kind}: {name!r} is not known{_choices(name, table)}")
+        raise SpecError(f"{kind}: {name!r} is unknown{_choices(name, table)}")
     factory = table[name]
     known = [
         parameter.name
@@ -75,7 +75,7 @@ def choose(
         if parameter.kind == parameter.KEYWORD_ONLY
     ]
     problems = [
-        f"{kind} {name}: option {option!r} is not known{_choices(option, known)}"
+        f"{kind} {name}: option {option!r} is unknown{_choices(option, known)}"
         for option in options
         if option not in known
     ]

@@ -188,7 +188,7 @@ def _qmc(start: Start, *, qmc_type: str = "sobol") -> SpaceSampler:
     from hpo.search.space_sampler import SpaceSampler
 
     if qmc_type not in ("sobol", "halton"):
-        raise SpecError(f"qmc_type: {qmc_type!r} is not known: choose from sobol, halton")
+        raise SpecError(f"qmc_type: {qmc_type!r} is unknown: choose from sobol, halton")
     # The study's own seed: Optuna keeps the place in the sequence in the study, and a later run
     # has to go on in the same sequence.
     with warnings.catch_warnings():

@@ -58,12 +58,12 @@ class SkoptSampler(BaseSampler):
         problems = []
         if base_estimator not in BASE_ESTIMATORS:
             known = ", ".join(BASE_ESTIMATORS)
-            problems.append(f"base_estimator: {base_estimator!r} is not known: choose from {known}")
+            problems.append(f"base_estimator: {base_estimator!r} is unknown: choose from {known}")
         if n_initial_points < 1:
             problems.append(f"n_initial_points: {n_initial_points} must be 1 or more")
         if acq_func not in ("hedge", *ACQ_FUNCS):
             known = ", ".join(("hedge", *ACQ_FUNCS))
-            problems.append(f"acq_func: {acq_func!r} is not known: choose from {known}")
+            problems.append(f"acq_func: {acq_func!r} is unknown: choose from {known}")
         if problems:
             raise SpecError(problems)
         self._space = space

@@ -34,7 +34,7 @@ class StudyMeta:
     Attributes:
         metric, direction: the first objective's.
         more: further objectives.
-        constraints: what a trial has to keep to count.
+        constraints: limits that a trial must satisfy to win.
         own: the model's own objective, if it is none of the study's.
         code: digest of a user's own model file and what it imports; '' for installed models.
     """

@@ -88,7 +88,8 @@ def test_everything_that_will_be_trained_is_said_and_counted(tmp_path: Path) -> 
     number = start(shown, ledger)
     assert "0 of 8 trials, then at most 14 trainings" in screen(shown)
     assert "time left not known yet" in screen(shown)
-    report(shown, ledger, number, 1, 0.5)
+    for epoch in (1, 2):
+        report(shown, ledger, number, epoch, 0.5)
     assert " left" in screen(shown) and "not known" not in screen(shown)
     shown.phase("confirming", 0, 12)
     assert "confirming: 0 of 12 trainings, then 2 to retrain" in screen(shown)
@@ -192,6 +193,7 @@ def test_a_trial_without_a_worker_says_what_it_waits_for(tmp_path: Path) -> None
 def test_the_forecast_counts_pruned_trials_and_the_trainings_after_the_search() -> None:
     forecast = Forecast(epochs=10, n_trials=4, n_after=3, timeout=None)
     assert forecast.seconds_left(5.0) is None
+    assert forecast.seconds_left(5.0, [1]) is None  # a first epoch holds what happens once
     forecast.trial_ended(10, complete=True)
     forecast.trial_ended(2, complete=False)
     # 12 epochs in 24 s; 6 a trial: 2 are left, and 3 full trainings
@@ -218,5 +220,6 @@ def test_the_time_left_is_never_nothing_while_something_is_left(
     shown = display(ledger)
     number = start(shown, ledger)
     monkeypatch.setattr("hpo.cli.progress.time.monotonic", lambda: 1e6 + next(clock))
-    report(shown, ledger, number, 1, 0.5)
+    for epoch in (1, 2):
+        report(shown, ledger, number, epoch, 0.5)
     assert all((shown._seconds_left() or 0) > 0 for _ in range(1000))

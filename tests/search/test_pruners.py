@@ -92,8 +92,8 @@ def test_asha_lets_about_a_third_pass_the_first_rung() -> None:
 @pytest.mark.parametrize(
     ("name", "epochs", "options", "message"),
     [
-        ("asah", 8, {}, "pruner: 'asah' is not known (did you mean asha?): choose from none, med"),
-        ("median", 8, {"eta": 2}, "pruner median: option 'eta' is not known: it has none"),
+        ("asah", 8, {}, "pruner: 'asah' is unknown (did you mean asha?): choose from none, med"),
+        ("median", 8, {"eta": 2}, "pruner median: option 'eta' is unknown: it has none"),
         ("asha", 8, {"reduction_factor": 1}, "reduction_factor: 1 must be a whole number, 2 or"),
         ("none", 0, {}, "epochs: 0 must be a whole number, 1 or more"),
     ],

@@ -229,7 +229,8 @@ def _check_classes(tree: Tree, n_images: Counter[tuple[str, int]]) -> None:
                 where = f" in {part}" if tree.split else ""
                 passed = f" ({unread_note(tree.passed)[0].rstrip('.')})" if tree.passed else ""
                 more = ", for training, validation and test" if least == 3 else ""
+                images = "image" if n == 1 else "images"
                 raise SpecError(
-                    f"data: class {name!r} holds {n} images{where}{passed}: needs at least "
+                    f"data: class {name!r} holds {n} {images}{where}{passed}: needs at least "
                     f"{least}{more}"
                 )
