@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -49,8 +50,8 @@ def execute(
             _carry_out(
                 study, storage, form, console, stop, only_retrain=only_retrain, chosen=chosen
             )
-        except KeyboardInterrupt:
-            print("Interrupted.", file=sys.stderr)
+        except KeyboardInterrupt as interrupt:
+            print(*interrupt.args or ("Interrupted.",), file=sys.stderr)
         if stop.signal is not None:
             sys.exit(128 + stop.signal)
 
@@ -77,7 +78,8 @@ def _carry_out(
     url = resolve_url(storage)
     tell(console)
     opened = open_storage(url, create=True)
-    with drive(study, opened, lambda other: _waiting(console, study, other)) as ledger:
+    goes_on = _going_on(study, only_retrain)
+    with drive(study, opened, lambda other: _waiting(console, study, other)) as ledger, goes_on:
         n_left = n_trials_left(study, ledger)
         if not only_retrain:
             remember(study, ledger, n_left)
@@ -105,6 +107,16 @@ def _carry_out(
             raise HpoError(end.problem)
         if stop.signal is None and ledger.best() is None:
             raise HpoError(_nothing_completed(study, ledger))
+
+
+@contextmanager
+def _going_on(study: ResolvedStudy, only_retrain: bool) -> Iterator[None]:
+    """Names the command that continues what an interrupt has ended."""
+    command = f"hpo {'retrain' if only_retrain else 'resume'} {shlex.quote(study.name)}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"Interrupted. Continue with: {command}") from None
 
 
 @contextmanager
