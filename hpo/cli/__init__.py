@@ -34,6 +34,10 @@ def main() -> None:
 
 def _call() -> None:
     try:
+        if sys.flags.optimize > 1:
+            raise SpecError(
+                "PYTHONOPTIMIZE: 2 removes docstrings, which Ray needs to start: unset it, or set 1"
+            )
         from hpo.cli.commands import app  # takes a while: signals are heard before
 
         try:

@@ -251,11 +251,10 @@ def _private_ray(
                     _temp_dir=folder,
                 )
         except Exception as error:  # Ray raises anything, a bare Exception too
-            optimized = ", without PYTHONOPTIMIZE" if sys.flags.optimize else ""
             raise HpoError(
                 f"Ray did not start on this machine: {_reason(error)}: see that its memory, its "
                 f"processes (`ulimit -u`) and {folder.rpartition('/')[0]} have room, then run the "
-                f"same command again{optimized}"
+                "same command again"
             ) from error
         _set({name: before[name] for name in (*_SECRETS, "OMP_NUM_THREADS")})
         yield Path(folder)

@@ -380,3 +380,17 @@ def _commands() -> dict[str, Any]:
 @pytest.mark.parametrize("name", sorted(_commands()))
 def test_every_command_has_help_with_an_example(name: str) -> None:
     assert "hpo " in (_commands()[name].help or ""), name
+
+
+def test_python_without_docstrings_is_refused_since_ray_needs_them(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hpo.cli", "run", "--model", "cnn", "--n-trials", "1"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONOPTIMIZE": "2"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: PYTHONOPTIMIZE: 2 removes docstrings")
+    assert len(done.stderr.splitlines()) == 1 and list(tmp_path.iterdir()) == []
