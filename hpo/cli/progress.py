@@ -337,7 +337,9 @@ class StudyProgress(Observer):
     def _table(self) -> Table:
         metric = self.ledger.meta.guide.metric
         wide = self.console.width >= _WIDE
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+        table = Table(
+            box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False, expand=True
+        )
         for name in ("trial", "epoch", metric, "best", "time"):
             table.add_column(name, justify="right", no_wrap=True, max_width=16)
         table.add_column("parameters" if wide else "", no_wrap=True, overflow="ellipsis", ratio=1)
@@ -355,15 +357,19 @@ class StudyProgress(Observer):
 
     def _trainings_table(self) -> Table:
         """What trains after the search: configuration and seed, time, parameters."""
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+        table = Table(
+            box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False, expand=True
+        )
+        wide = self.console.width >= _WIDE
         table.add_column("training", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
-        table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
+        table.add_column("parameters" if wide else "", no_wrap=True, overflow="ellipsis", ratio=1)
         rows = list(self.trainings.items())
         fixed = self.ledger.meta.settings.get("fixed")
         for title, row in rows[:MOST_ROWS]:
             took = duration(time.monotonic() - row.started)
-            table.add_row(Text(title), took, Text(shown_params(row.params, fixed)))
+            params = shown_params(row.params, fixed) if wide else ""
+            table.add_row(Text(title), took, Text(params))
         if len(rows) > MOST_ROWS:
             table.add_row("...", "", f"and {len(rows) - MOST_ROWS} more")
         return table

@@ -159,7 +159,8 @@ def print_summary(facts: Mapping[str, Any]) -> None:
     """Prints the outcome for a person."""
     from hpo.storage.warm_start import started_text
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
+    console.soft_wrap = not console.is_terminal  # lines of a file are whole
     counts = outcomes_text(facts["outcomes"])
     took = f" in {facts['search_s']:.0f} s of search" if facts["search_s"] is not None else ""
     verb = "interrupted" if facts["interrupted"] else "finished"
@@ -196,9 +197,9 @@ def print_summary(facts: Mapping[str, Any]) -> None:
         if facts["saved"]["kind"] == "nothing":
             text = facts["saved"]["text"]
             console.print(escape(text[0].upper() + text[1:]))
-        console.print(f"Saved: {escape(facts['path'])}")
+        console.print(f"Saved: {escape(facts['path'])}", soft_wrap=True)
     if facts["report"]:
-        console.print(f"Report: {escape(facts['report'])}")
+        console.print(f"Report: {escape(facts['report'])}", soft_wrap=True)
     _print_next(console, facts)
 
 
@@ -383,7 +384,7 @@ def _uses(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     own = "" if facts["model"] in MODELS else f" --model {shlex.quote(facts['model'])}"
     saved = f"{shlex.quote(facts['path'])}{own}"
     return [
-        (f"hpo evaluate {saved}", "all metrics on the test split"),
+        (f"hpo evaluate {saved}", "every metric"),
         (f"hpo export {saved}", "to ONNX, checked"),
         (f"hpo serve {saved}", "over HTTP"),
     ]

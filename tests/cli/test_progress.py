@@ -114,7 +114,7 @@ def test_the_start_of_the_workers_is_shown(tmp_path: Path) -> None:
 def test_trainings_after_the_search_are_rows_with_configuration_and_seed(tmp_path: Path) -> None:
     ledger = made(tmp_path)
     ledger.meta.settings["fixed"] = {"momentum": 0.9}
-    shown = display(ledger)
+    shown = display(ledger, width=140)
     shown.trial_started(0, {"lr": 0.1})
     shown.phase("confirming", 0, 12)
     shown.training_started("trial 3, seed 1001", {"lr": 0.012345, "width": 8, "momentum": 0.9})
@@ -122,6 +122,14 @@ def test_trainings_after_the_search_are_rows_with_configuration_and_seed(tmp_pat
     lines = screen(shown).splitlines()
     assert lines[0].split() == ["training", "time", "parameters"]
     assert " ".join(lines[1].split()) == "trial 3, seed 1001 0s lr=0.01235 width=8"
+    shown.trainings["trial 3, seed 1001"].params = {f"p{n}": n for n in range(60)}
+    assert " ".join(screen(shown).splitlines()[1].split()).startswith("trial 3, seed 1001 0s p0=0")
+    shown.console.width = 80  # no room for parameters: what trains is named whole
+    lines = screen(shown).splitlines()
+    assert [line.split() for line in lines[:2]] == [
+        ["training", "time"],
+        ["trial", "3,", "seed", "1001", "0s"],
+    ]
     shown.training_ended("trial 3, seed 1001")
     assert "trial 3" not in screen(shown) and "the default" in screen(shown)
     shown.phase("retraining", 0, 2)
@@ -168,6 +176,10 @@ def test_a_wide_terminal_shows_the_parameters_of_running_trials(tmp_path: Path) 
     shown = display(ledger, width=140)
     start(shown, ledger)
     assert "width=" in screen(shown).splitlines()[1]
+    next(iter(shown.rows.values())).params = {f"p{n}": n for n in range(60)}
+    heading, row = (" ".join(line.split()) for line in screen(shown).splitlines()[:2])
+    assert heading == "trial epoch accuracy best time parameters"
+    assert row.startswith("0 0/5 0s p0=0 p1=1") and row.endswith("…")
 
 
 def test_more_trials_than_rows_are_counted(tmp_path: Path) -> None:
