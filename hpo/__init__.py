@@ -1,4 +1,8 @@
-"""Hyperparameter optimization for PyTorch: what a model file needs, and `load` for the result."""
+"""Hyperparameter optimization for PyTorch.
+
+For a model file: `Model`, `Classifier`, `Data`, `tunable`, `Space`, `Float`, `Int`, `Choice`.
+To run and look at studies: `run`, `resume`, `retrain`, `open_study`, `studies`, `load`.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,31 @@ from hpo.model import Classifier, Data, Model, Objective, tunable
 from hpo.space import Choice, Float, Int, Space
 
 if TYPE_CHECKING:
+    from hpo.api.client import Client
+    from hpo.api.result import StudyResult
+    from hpo.api.run import resume, retrain, run
+    from hpo.api.study import Study, Trial, open_study, studies
     from hpo.outcome.artifact import load
+    from hpo.study import StudySpec
 
 __version__ = "0.1.0"
+_LAZY = {
+    "Client": "hpo.api.client",
+    "Study": "hpo.api.study",
+    "StudyResult": "hpo.api.result",
+    "StudySpec": "hpo.study",
+    "Trial": "hpo.api.study",
+    "load": "hpo.outcome.artifact",
+    "open_study": "hpo.api.study",
+    "resume": "hpo.api.run",
+    "retrain": "hpo.api.run",
+    "run": "hpo.api.run",
+    "studies": "hpo.api.study",
+}
 __all__ = [
     "Choice",
     "Classifier",
+    "Client",
     "Data",
     "Float",
     "HpoError",
@@ -23,15 +46,24 @@ __all__ = [
     "Objective",
     "Space",
     "SpecError",
+    "Study",
+    "StudyResult",
+    "StudySpec",
+    "Trial",
     "load",
+    "open_study",
+    "resume",
+    "retrain",
+    "run",
+    "studies",
     "tunable",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy: `load` needs torch, and `hpo --help` must not pay for it.
-    if name == "load":
-        from hpo.outcome.artifact import load
+    # Lazy: these need torch, Optuna or pandas, and `hpo --help` must not pay for them.
+    if name in _LAZY:
+        from importlib import import_module
 
-        return load
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'hpo' has no attribute {name!r}")

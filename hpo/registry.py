@@ -30,6 +30,8 @@ from hpo.reading import PICTURES, Look, reading_of, with_reading
 from hpo.spelling import declaration, no_data, no_model
 from hpo.spelling import unknown as unknown
 
+MAIN = "__main__"
+"""Module of what a script or a notebook defines."""
 USER_MODULE = "hpo_user_"
 """Begins the name under which a user's file is imported: a digest, and its own name, follow."""
 MODELS: dict[str, str] = {
@@ -78,6 +80,7 @@ class ModelRef:
         module: module name, relative to `root` for user code.
         attribute: class or function in that module.
         sources: relative path -> text of the user's files; empty for installed code.
+        pickled: the model itself, where it was given as an object; else empty.
     """
 
     name: str
@@ -85,12 +88,15 @@ class ModelRef:
     module: str
     attribute: str
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pickled: bytes = field(default=b"", repr=False)
 
     @property
     def label(self) -> str:
         """Short form for study names: `cnn`, `mine-Net`."""
         if self.name in MODELS:
             return self.name
+        if self.name.startswith(f"{MAIN}:"):
+            return self.attribute
         return f"{self.module.rsplit('.', 1)[-1]}-{self.attribute}"
 
     @property
@@ -136,13 +142,17 @@ def find_model(name: str) -> ModelRef:
         module, attribute = MODELS[name].split(":")
         return ModelRef(name, "", module, attribute)
     target, colon, attribute = name.rpartition(":")
+    if target == MAIN or "<locals>" in attribute:
+        raise SpecError(
+            f"model: {name!r} was given to hpo.run as an object of Python: give it there again"
+        )
     if not colon or not target or not attribute.isidentifier():
         raise SpecError(no_model(name.rstrip(":"), MODELS))
     if target.endswith(".py") or "/" in target:
         path = Path(target).expanduser().resolve()
         if not path.is_file():
             raise SpecError(f"model: no file {str(path)!r}: check the path before the colon")
-        sources = _sources_beside(path)
+        sources = sources_beside(path)
         return ModelRef(f"{path}:{attribute}", str(path.parent), path.stem, attribute, sources)
     return _find_in_package(name, target, attribute)
 
@@ -155,7 +165,7 @@ def _find_in_package(name: str, module: str, attribute: str) -> ModelRef:
         package = here / Path(*module.split(".")) / "__init__.py"
         if local.is_file() or package.is_file():
             files = _sources_under(here / top) if (here / top).is_dir() else {}
-            files = files or _sources_beside(local)
+            files = files or sources_beside(local)
             return ModelRef(name, str(here), module, attribute, files)
     try:
         found = importlib.util.find_spec(module)
@@ -169,8 +179,8 @@ def _find_in_package(name: str, module: str, attribute: str) -> ModelRef:
     return ModelRef(name, "", module, attribute)
 
 
-def _sources_beside(path: Path) -> dict[str, str]:
-    """The file and the Python files next to it, which it may import."""
+def sources_beside(path: Path) -> dict[str, str]:
+    """Text of the file and the Python files next to it, which it may import."""
     return _read_sources([path, *sorted(path.parent.glob("*.py"))], path.parent)
 
 
@@ -199,12 +209,35 @@ def load_model(ref: ModelRef) -> Model:
     Raises:
         SpecError: it cannot be imported or is not a model.
     """
+    if ref.pickled:
+        return _checked(ref, _unpickled(ref))
     module = _import_users(ref)
     found = getattr(module, ref.attribute, None)
     if found is None:
         names = [n for n, v in vars(module).items() if _is_model(v)]
         choices = unknown("model", ref.attribute, names) if names else "it holds no model"
         raise SpecError(f"model: {ref.name!r}: no {ref.attribute!r} in that file: {choices}")
+    return _checked(ref, found)
+
+
+def _unpickled(ref: ModelRef) -> Any:
+    """A model that was given as an object; modules beside its file can be imported."""
+    import pickle
+
+    root = Path(ref.root)
+    if not _sees(root, ref.sources):
+        root = _lay_out(ref.sources, ref.code)
+    if str(root) not in sys.path:
+        sys.path.append(str(root))
+    return pickle.loads(ref.pickled)
+
+
+def _checked(ref: ModelRef, found: Any) -> Model:
+    """The model that an object declares.
+
+    Raises:
+        SpecError: it declares none, or not all of it.
+    """
     if isinstance(found, type) and issubclass(found, Model):
         found = found()
     declared = getattr(found, "hpo_model", found)

@@ -279,13 +279,15 @@ class ResolvedStudy:
         }
 
 
-def resolve(spec: StudySpec) -> ResolvedStudy:
+def resolve(spec: StudySpec, ref: ModelRef | None = None) -> ResolvedStudy:
     """Finds the model and its data, narrows the space, sizes the budget; creates nothing.
 
+    Args:
+        ref: of a model that was given as an object; None: it is found by its name.
     Raises:
         SpecError: with every problem, a line each.
     """
-    ref = find_model(spec.model)
+    ref = ref or find_model(spec.model)
     model = load_model(ref)
     problems: list[str] = []
     space, data = model.space, StudyData("own")

@@ -31,9 +31,10 @@ from hpo.cli.flags import (
     option,
     settings_of,
 )
-from hpo.cli.output import Format, counted, print_json, print_rows
+from hpo.cli.output import Format, print_json, print_rows
 from hpo.cli.streams import answer, user_code
 from hpo.errors import HpoError, SpecError
+from hpo.quantities import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -127,8 +128,10 @@ def _refuse_others(flags: dict[str, Any]) -> None:
 
 
 def _run_and_compare(planned: Plan, storage: str | None, form: Format, quiet: bool) -> Path:
+    from hpo.api.checks import check_before
+    from hpo.api.life import held_ray
     from hpo.cli.contest_progress import ComparisonProgress
-    from hpo.cli.execute import check_before, console_of, held_ray, tell
+    from hpo.cli.execute import console_of, tell
     from hpo.compare.contest import run
     from hpo.report.contestants import Contestant
     from hpo.storage.sql import open_storage, resolve_url

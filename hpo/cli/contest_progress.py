@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hpo.cli.output import duration, number
+from hpo.quantities import duration, number
 from hpo.storage.outcomes import outcomes_text
 from hpo.tune.observer import Observer
 

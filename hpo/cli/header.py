@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from rich.padding import Padding
 from rich.text import Text
 
-from hpo.cli.output import counted, duration
 from hpo.parameter_forms import format_params
-from hpo.storage.attempts import used_budget
+from hpo.quantities import counted, duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,27 +16,6 @@ if TYPE_CHECKING:
     from hpo.outcome.workload import Workload
     from hpo.storage.ledger import Ledger
     from hpo.study import ResolvedStudy
-
-
-def n_to_run(study: ResolvedStudy, ledger: Ledger, n_left: int | None) -> int | None:
-    """Trials of this run: as asked for, a grid's cells, one where all is fixed; None: open."""
-    if not study.space.params:
-        return min(1 if n_left is None else n_left, max(0, 1 - sum(ledger.counts().values())))
-    if n_left is None and study.spec.sampler == "grid":
-        n_ended = sum(map(used_budget, ledger.trials()))
-        return max(0, study.space.grid_size() - n_ended)
-    return n_left
-
-
-def workload_of(
-    study: ResolvedStudy, ledger: Ledger, n_to_run: int | None, chosen: int | None
-) -> Workload:
-    """The trainings after this run's search; `chosen`: the trial that is retrained in any case."""
-    from hpo.outcome.workload import workload
-
-    n_complete = ledger.counts().get("COMPLETE", 0)
-    most = None if n_to_run is None else n_complete + n_to_run
-    return workload(study, most, chosen=chosen)
 
 
 def announce(

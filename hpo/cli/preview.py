@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from hpo.cli.output import Format, counted, print_json
+from hpo.cli.output import Format, print_json
 from hpo.cli.streams import answer
 from hpo.model import FunctionModel
+from hpo.quantities import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +29,7 @@ def preview(study: ResolvedStudy, storage: str | None, form: Format) -> None:
     Raises:
         SpecError: what a run would be refused for.
     """
-    from hpo.cli.execute import check_before, check_warm_start
+    from hpo.api.checks import check_before, check_warm_start
 
     check_before(study)
     check_warm_start(study, storage)
@@ -46,7 +47,7 @@ def preview_comparison(plan: Plan, form: Format) -> None:
     Raises:
         SpecError: what a run would be refused for.
     """
-    from hpo.cli.execute import check_before
+    from hpo.api.checks import check_before
 
     check_before(plan.first)
     facts = {**plan.to_json(), "dataset": None}

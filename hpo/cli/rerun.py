@@ -47,7 +47,8 @@ def rerun(
 
 
 def _train(ledger: Ledger, number: int, stop: Any, quiet: bool) -> Rerun:
-    from hpo.cli.execute import console_of, held_ray, tell
+    from hpo.api.life import held_ray
+    from hpo.cli.execute import console_of, tell
     from hpo.outcome.rerun import plan, rerun
     from hpo.tune.environment import ray_session
 

@@ -13,34 +13,30 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hpo.cli.output import number
 from hpo.parameter_forms import shown_params
+from hpo.quantities import number
 from hpo.storage.outcomes import outcomes_text
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from hpo.api.life import Outcome
     from hpo.outcome.retrain import Retrained
     from hpo.storage.ledger import Ledger
     from hpo.study import ResolvedStudy
-    from hpo.tune.driver import SearchEnd
 
 MOST_OF_FRONT = 10
 """Rows of the front in the summary."""
 
 
-def summarize(
-    study: ResolvedStudy,
-    ledger: Ledger,
-    url: str,
-    end: SearchEnd | None,
-    retrained: Retrained | None,
-) -> dict[str, Any]:
+def summarize(outcome: Outcome) -> dict[str, Any]:
     """The run's outcome as plain data; `-f json` prints exactly this."""
     from hpo.search.auto_sampler import CHOICES
     from hpo.storage.sql import redact
     from hpo.storage.warm_start import started_from
 
+    study, ledger, end = outcome.study, outcome.ledger, outcome.end
+    retrained = outcome.retrained
     front = ledger.front() if study.several else []
     best = front[0] if front else None if study.several else ledger.best()
     if front and retrained is not None and retrained.best.number is not None:
@@ -55,7 +51,7 @@ def summarize(
         "constraints": [str(one) for one in study.constraints],
         "sampler": study.spec.sampler,
         "sampler_choices": (ledger.attr(CHOICES) or []) if study.spec.sampler == "auto" else [],
-        "storage": redact(url),
+        "storage": redact(outcome.url),
         "interrupted": end is not None and end.signal is not None,
         "search_s": round(end.duration_s, 1) if end else None,
         "trials": ledger.counts(),

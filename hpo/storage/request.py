@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from hpo.errors import SpecError
+from hpo.registry import ModelRef
 from hpo.space import Choice, Space
 from hpo.storage.ledger import Ledger
 from hpo.storage.meta import SPEC
@@ -82,17 +83,21 @@ def going_on(
     return spec_from(kept, {**given, "max_failures": max_failures})
 
 
-def resolve_as_begun(view: StudyView, spec: StudySpec) -> ResolvedStudy:
+def resolve_as_begun(
+    view: StudyView, spec: StudySpec, ref: ModelRef | None = None
+) -> ResolvedStudy:
     """Resolves a study's settings, with the direction and the ranges that it was begun with
     where the same words would mean others today.
 
+    Args:
+        ref: of a model that is given as an object.
     Raises:
         SpecError: with every problem, a line each.
     """
-    study, begun = resolve(spec), view.meta
+    study, begun = resolve(spec, ref), view.meta
     if not spec.objectives and study.objectives != begun.objectives:
         update = {"objectives": tuple(str(one) for one in begun.objectives)}
-        study = resolve(spec.model_copy(update=update))
+        study = resolve(spec.model_copy(update=update), ref)
     params = {
         name: begun.space[name] if _was_a_range(begun.space, name, p) else p
         for name, p in study.space.params.items()

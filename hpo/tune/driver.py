@@ -179,7 +179,7 @@ def search(
 
     def give_up(reason: str) -> None:
         _log.error("%s: `hpo resume %s` goes on", reason, study.name)
-        stop.force(1)
+        stop.force(1, reason)
 
     bridge.broken, bridge.give_up = ray_problem, give_up
     if spec.ray_address is None:  # elsewhere the kernel's count is not this machine's

@@ -48,6 +48,10 @@ _ENVIRONMENT = {
 
 _PRELOADED = ("torch", "hpo.tune.trainable", "hpo.tune.upkeep")
 _NODES_S = 60
+_token = secrets.token_hex(32)
+"""Of every Ray that this process starts: Ray reads it once."""
+_with_token = False
+"""Whether ray was imported by a start with the token."""
 _SECRETS = (
     "HPO_STORAGE",
     "OPTUNA_STORAGE",
@@ -66,6 +70,9 @@ def ray_session(spec: StudySpec) -> Iterator[Resources]:
     Raises:
         SpecError: no cluster at the address, or it lacks what a trial asks for.
     """
+    if _is_running():  # the user's: it stays
+        yield _when_there(spec)
+        return
     _set_defaults()
     if spec.ray_address is not None:
         with _cluster(spec.ray_address), _shut_down():
@@ -90,6 +97,12 @@ def ray_here(threads: int, preloaded: Sequence[str]) -> Iterator[Path]:
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 is for what nobody waits for
     with _private_ray(threads, preloaded) as folder, _shut_down():
         yield folder
+
+
+def _is_running() -> bool:
+    """Whether this process is connected to a Ray already."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def _set_defaults() -> None:
@@ -208,19 +221,22 @@ def _private_ray(
     """Ray for this run alone: on loopback, behind a token, in a folder of its own, and gone when
     the driver is, even if that is killed.  It starts a worker a core of `n_cpus` (default: all),
     which begin to import what trials need while the driver goes on."""
+    global _with_token
     mark = secrets.token_hex(16)
     # Sockets lie in it, and their paths must be short.
     short = len(tempfile.gettempdir()) <= 20 and not _quotes(tempfile.gettempdir())
     folder = tempfile.mkdtemp(prefix=RAY_PREFIX, dir=None if short else "/tmp")
     token = Path(folder) / "token"
     token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
-    if "ray" in sys.modules:  # it reads its settings when it is imported
+    token.write_text(_token)
+    imported = "ray" in sys.modules and not _with_token  # it reads its settings when it is imported
+    if imported:
         _log.warning("ray was imported before: its ports ask for no token, on every address")
+    _with_token = not imported
     environment: dict[str, str | None] = {
         **dict.fromkeys(_SECRETS),  # of a trial's code, and of Ray's logs, no business
         reaper.VARIABLE: mark,
-        "RAY_AUTH_MODE": "disabled" if "ray" in sys.modules else "token",
+        "RAY_AUTH_MODE": "disabled" if imported else "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everywhere: listen on loopback only
         "RAY_preload_python_modules": ",".join(preloaded),

@@ -83,6 +83,27 @@ def hear(handle: Callable[[int, FrameType | None], None], notice: Callable[[int]
     signal.set_wakeup_fd(_ear.pipe, warn_on_full_buffer=False)
 
 
+@contextlib.contextmanager
+def borrowed(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Hears the signals in somebody else's process: afterwards all is as it was before.
+
+    Does nothing outside the main thread, where Python calls no handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in HEARD}
+    for number, known in before.items():
+        if known not in (signal.SIG_IGN, None):
+            signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, known in before.items():
+            if known is not None:
+                signal.signal(number, known)
+
+
 def _forget() -> None:
     """In a forked child: signals to it are not its parent's, and end it."""
     signal.set_wakeup_fd(-1)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
+from hpo.errors import HpoError
 from hpo.tune import signals
 
 _TWICE_S = 0.3
@@ -100,7 +101,7 @@ class Stop:
         finally:
             self._call, self._last = None, lambda: None
 
-    def force(self, code: int) -> None:
+    def force(self, code: int, reason: str = "") -> None:
         """Ends the process at once; what it leaves behind is the reaper's."""
         with contextlib.suppress(Exception):
             self._last()
@@ -109,6 +110,35 @@ class Stop:
         flush.start()
         flush.join(_FLUSH_S)
         os._exit(code)
+
+
+class Borrowed(Stop):
+    """The same in somebody else's process, such as a notebook's: ends it never, and leaves its
+    handlers as they were.  The second signal raises KeyboardInterrupt wherever the code is."""
+
+    def __enter__(self) -> Borrowed:
+        self._context = signals.borrowed(self._handle)
+        self._context.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._context.__exit__(None, None, None)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and not self._held:
+            raise KeyboardInterrupt
+        super()._handle(number, frame)
+
+    def force(self, code: int, reason: str = "") -> None:
+        """Ends what runs by an error: the process is not ours."""
+        self._last()
+        raise HpoError(reason)
 
 
 def _flush() -> None:

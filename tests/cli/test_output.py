@@ -8,7 +8,8 @@ import math
 
 import pytest
 
-from hpo.cli.output import Format, duration, number, print_facts, print_rows
+from hpo.cli.output import Format, print_facts, print_rows
+from hpo.quantities import duration, number
 
 REASON = "ValueError: a long story of what went wrong in this trial"
 ROWS = [

@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 
 from hpo import Float, Int, Space
-from hpo.cli.forecast import Forecast
-from hpo.cli.progress import StudyProgress
 from hpo.outcome.workload import Workload
 from hpo.search import make_pruner, make_sampler
 from hpo.storage.ledger import Ledger, StudyMeta
 from hpo.storage.sql import open_storage
+from hpo.tracking.forecast import Forecast
+from hpo.tracking.progress import StudyProgress
 
 SPACE = Space(lr=Float(1e-4, 1e-1, log=True), width=Int(8, 64))
 AFTER = Workload(n_best=3, with_default=True, n_seeds=3, n_retrained=2)
@@ -231,7 +231,7 @@ def test_the_time_left_is_never_nothing_while_something_is_left(
     clock = itertools.count(0, 20)
     shown = display(ledger)
     number = start(shown, ledger)
-    monkeypatch.setattr("hpo.cli.progress.time.monotonic", lambda: 1e6 + next(clock))
+    monkeypatch.setattr("hpo.tracking.progress.time.monotonic", lambda: 1e6 + next(clock))
     for epoch in (1, 2):
         report(shown, ledger, number, epoch, 0.5)
     assert all((shown._seconds_left() or 0) > 0 for _ in range(1000))

@@ -15,12 +15,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hpo.cli.forecast import Forecast
-from hpo.cli.output import counted, duration, number
 from hpo.parameter_forms import format_params, shown_params
 from hpo.pareto import dominates
+from hpo.quantities import counted, duration, number
 from hpo.storage.attempts import REASON
 from hpo.storage.outcomes import outcome_of, outcomes_text
+from hpo.tracking.forecast import Forecast
 from hpo.tune.observer import Observer
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Hears what a study tells while it runs: the progress display."""
