@@ -177,3 +177,24 @@ def test_an_interrupt_ends_a_run_in_order_and_leaves_the_process(tmp_path: Path)
     assert process.returncode == 0, errors
     said, counts = out.splitlines()
     assert said == "interrupted" and "'interrupted': " in counts and "running" not in counts
+
+
+CELLS = (
+    "import hpo\nfrom hpo import Float, Space",
+    "def train(trial):\n    for epoch in range(2):\n        trial.report(loss=trial.params['x'])",
+    "result = hpo.run(train, space=Space(x=Float(0.0, 1.0)), objective='loss', n_trials=2,\n"
+    "                 epochs=2, pruner='none', progress=True)\nresult",
+    "assert result.best.values['loss'] == result.best.params['x']\n"
+    "assert hpo.open_study('train-auto').best == result.best",
+)
+
+
+def test_a_notebook_runs_a_function_of_a_cell_and_shows_the_result(tmp_path: Path) -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
+    folder = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=300, resources=folder).execute()
+    outputs = notebook.cells[2].outputs
+    shown = [o["data"]["text/html"] for o in outputs if o["output_type"] == "execute_result"]
+    assert len(shown) == 1 and "best of the search" in shown[0]
+    assert any("finished" in str(o) or "trial" in str(o).lower() for o in outputs[:-1])
