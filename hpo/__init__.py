@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from hpo.api.client import Client
     from hpo.api.result import StudyResult
     from hpo.api.run import resume, retrain, run
-    from hpo.api.study import Study, Trial, open_study, studies
+    from hpo.api.study import Asked, Study, Trial, open_study, studies
     from hpo.outcome.artifact import load
     from hpo.study import StudySpec
 
 __version__ = "0.1.0"
 _LAZY = {
+    "Asked": "hpo.api.study",
     "Client": "hpo.api.client",
     "Study": "hpo.api.study",
     "StudyResult": "hpo.api.result",
@@ -35,6 +36,7 @@ _LAZY = {
     "studies": "hpo.api.study",
 }
 __all__ = [
+    "Asked",
     "Choice",
     "Classifier",
     "Client",

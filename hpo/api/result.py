@@ -28,7 +28,7 @@ class StudyResult(Study):
         Args:
             given: the model as `hpo.run` was given it.
         """
-        super().__init__(outcome.ledger)
+        self._open = outcome.ledger
         self._outcome = outcome
         self._given = given
 
