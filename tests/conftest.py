@@ -6,6 +6,7 @@ import atexit
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,11 @@ from tests.postgres import PostgresServer
 # Several tests run side by side: a thread each, in what they start too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = ["tests.networks"]
+# Under nohup or in a shell's background job signals are ignored, and stay so in all that is started.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        interrupts = _number == signal.SIGINT
+        signal.signal(_number, signal.default_int_handler if interrupts else signal.SIG_DFL)
 if SHELF not in os.environ:  # the first process: what runs side by side inherits it
     os.environ[SHELF] = tempfile.mkdtemp(prefix="hpo-tests-")
     atexit.register(shutil.rmtree, os.environ[SHELF], ignore_errors=True)

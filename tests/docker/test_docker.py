@@ -85,9 +85,17 @@ def test_the_same_roles_run_as_plain_processes(tmp_path: Path, postgres_url: str
     web.write_text(secrets.token_hex(16))
     port, tag = free_port(), secrets.token_hex(6)
     parts = urlsplit(postgres_url)
+    # As in the image, whose paths hold no space: with one in it, Ray's head does not start.
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    (tmp_path / "environment").symlink_to(sys.prefix)
+    for name, module in (("ray", "ray.scripts.scripts"), ("hpo", "hpo.cli")):
+        python = tmp_path / "environment" / "bin" / "python"
+        (commands / name).write_text(f'#!/bin/sh\nexec {python} -m {module} "$@"\n')
+        (commands / name).chmod(0o755)
     environment = {
         **os.environ,
-        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "PATH": f"{commands}:{os.environ['PATH']}",
         "HOME": str(tmp_path),
         "HPO_FAULT_TAG": tag,
         "RAY_AUTH_MODE": "token",

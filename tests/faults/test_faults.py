@@ -41,7 +41,7 @@ def campaign(folder: Path, *flags: str) -> Campaign:
 
 def test_a_second_driver_is_refused_and_named_the_first(tmp_path: Path) -> None:
     first = campaign(tmp_path)
-    first.total = 60  # it is to be at work still when the second one has started
+    first.total = 120  # it is to be at work still when the second one has started
     first.ensure_driver()
     first.wait_for_trials()
     assert first.driver is not None
