@@ -20,7 +20,7 @@ from tests.postgres import PostgresServer
 # Several tests run side by side: a thread each, in what they start too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = ["tests.networks"]
-# Under nohup or in a shell's background job signals are ignored, and stay so in all that is started.
+# Under nohup, or in the background, signals are ignored, and stay so in all that is started.
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(_number) is signal.SIG_IGN:
         interrupts = _number == signal.SIGINT
