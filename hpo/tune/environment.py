@@ -70,10 +70,10 @@ def ray_session(spec: StudySpec) -> Iterator[Resources]:
     Raises:
         SpecError: no cluster at the address, or it lacks what a trial asks for.
     """
+    _set_defaults()
     if _is_running():  # the user's: it stays
         yield _when_there(spec)
         return
-    _set_defaults()
     if spec.ray_address is not None:
         with _cluster(spec.ray_address), _shut_down():
             yield _when_there(spec)
