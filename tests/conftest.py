@@ -19,6 +19,8 @@ from tests.postgres import PostgresServer
 
 # Several tests run side by side: a thread each, in what they start too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray's workers are polite by default: beside other tests they would wait for minutes.
+os.environ.setdefault("RAY_worker_niceness", "0")
 pytest_plugins = ["tests.networks"]
 # Under nohup, or in the background, signals are ignored, and stay so in all that is started.
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
