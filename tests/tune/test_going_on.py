@@ -30,7 +30,7 @@ from hpo import Choice, Space, tunable
 def train(trial):
     if trial.params["cell"] == "c" and not Path("mended").exists():
         raise RuntimeError("not mended yet")
-    time.sleep(2)
+    time.sleep(3)
     trial.report(score=float(trial.params["size"]))
 """
 
@@ -52,11 +52,11 @@ def test_resume_runs_the_cells_of_a_grid_that_failed_or_are_missing_and_no_other
 ) -> None:
     (tmp_path / "cells.py").write_text(CELLS.replace("Path(", f"Path('{tmp_path}', "))
     how = ["--sampler", "grid", "--epochs", "1", "--no-retrain", "--no-report"]
-    how += ["--timeout", "5"]
+    how += ["--timeout", "8"]  # seconds, in which Ray's workers start too
     run("run", "--model", "./cells.py:train", *how, folder=tmp_path)
     before = ledger(tmp_path, "cells-train-grid").counts()
     assert 0 < sum(before.values()) < 8  # some cells are missing, and perhaps some failed
-    for _ in range(20):  # each goes on for 5 s
+    for _ in range(20):  # each goes on for 8 s
         run("resume", "cells-train-grid", folder=tmp_path)
         if ledger(tmp_path, "cells-train-grid").counts().get("FAIL"):
             (tmp_path / "mended").touch()
