@@ -106,6 +106,8 @@ class Model:
     more epochs, of more it gets more time."""
     timeout_s: ClassVar[float | None] = None
     """Time given to the search when the user names no budget at all."""
+    source = ""
+    """Set by hpo: digest of the object that `hpo.run` was given; empty for a model by name."""
     additive: ClassVar[bool] = True
     """Whether a batch's loss is the mean over its rows; not if rows are compared to each other."""
     classifies: ClassVar[bool] = False

@@ -229,7 +229,9 @@ def _unpickled(ref: ModelRef) -> Any:
         root = _lay_out(ref.sources, ref.code)
     if str(root) not in sys.path:
         sys.path.append(str(root))
-    return pickle.loads(ref.pickled)
+    model = pickle.loads(ref.pickled)
+    model.source = hashlib.sha256(ref.pickled).hexdigest()
+    return model
 
 
 def _checked(ref: ModelRef, found: Any) -> Model:
@@ -428,7 +430,7 @@ def _load_registered(reference: str, seed: int) -> Data:
     return data
 
 
-_own: dict[tuple[str, int], Data | None] = {}
+_own: dict[tuple[str, str, int], Data | None] = {}
 
 
 def load_data(model: Model, reference: str, seed: int) -> Data | None:
@@ -442,7 +444,8 @@ def load_data(model: Model, reference: str, seed: int) -> Data | None:
         return _load_registered(reference, seed)
     if isinstance(model, FunctionModel):
         return None
-    key = (f"{type(model).__module__}.{type(model).__qualname__}", seed)
+    # A notebook's cell may define a class of the same name again.
+    key = (f"{type(model).__module__}.{type(model).__qualname__}", model.source, seed)
     if key not in _own:
         _own[key] = model.data(seed)
     return _own[key]

@@ -33,11 +33,11 @@ def reference(
     declared = _declared(model, given)
     owner = model if inspect.isroutine(model) or isinstance(model, type) else type(model)
     module, name = owner.__module__, owner.__qualname__
-    root, sources = _code(owner)
+    root, file, sources = _code(owner)
     return ModelRef(
         name=f"{module}:{name}",
         root=root,
-        module=Path(inspect.getsourcefile(owner) or module).stem if sources else module,
+        module=file,
         attribute=owner.__name__,
         sources=sources,
         pickled=_pickled(declared, owner.__name__),
@@ -90,19 +90,20 @@ def _refuse_beside(name: str, given: dict[str, Any]) -> None:
             raise SpecError(f"{key}: {name!r} declares its own: leave it out, or give {remedy}")
 
 
-def _code(owner: Any) -> tuple[str, dict[str, str]]:
-    """The folder of the object's file and the Python files in it; without one, the source alone."""
+def _code(owner: Any) -> tuple[str, str, dict[str, str]]:
+    """Folder and name of the object's file, and the Python files there; else its source alone."""
     try:
         file = Path(inspect.getsourcefile(owner) or "")
     except TypeError:
         file = Path()
     if file.is_file() and "site-packages" not in file.parts:
         path = file.resolve()
-        return str(path.parent), sources_beside(path)
+        return str(path.parent), path.stem, sources_beside(path)
     try:
-        return str(Path.cwd()), {f"{owner.__module__}.py": inspect.getsource(owner)}
+        sources = {f"{owner.__module__}.py": inspect.getsource(owner)}
     except (OSError, TypeError):
-        return str(Path.cwd()), {}
+        sources = {}
+    return str(Path.cwd()), owner.__module__, sources
 
 
 def _pickled(model: Model, name: str) -> bytes:

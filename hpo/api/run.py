@@ -15,6 +15,7 @@ from hpo.model import Model, Objective
 from hpo.space import Space
 
 if TYPE_CHECKING:
+    from hpo.storage.ledger import Ledger
     from hpo.study import ResolvedStudy
 
 
@@ -52,7 +53,7 @@ def run(
     Raises:
         SpecError: a setting is wrong; nothing was created.
         HpoError: no trial completed, or the search gave up.
-        KeyboardInterrupt: it was interrupted; the same call goes on.
+        KeyboardInterrupt: it was interrupted; `hpo.resume` continues it.
     """
     from hpo.study import resolve, spec_from
 
@@ -84,11 +85,9 @@ def resume(
         SpecError: there is no such study, or a setting is wrong.
         HpoError, KeyboardInterrupt: as for `run`.
     """
-    from hpo.storage.ledger import Ledger
     from hpo.storage.request import going_on, resolve_as_begun
-    from hpo.storage.sql import open_storage, resolve_url
 
-    ledger = Ledger.open(open_storage(resolve_url(storage), create=False), name)
+    ledger = _opened(name, storage)
     ref = None if model is None else reference(model, space, objective)
     study = resolve_as_begun(ledger, going_on(ledger, **settings), ref)
     return _carried_out(study, model, storage, client or _client(study, progress))
@@ -123,12 +122,10 @@ def retrain(
         HpoError: nothing has completed, or the retraining failed.
     """
     from hpo.outcome.confirm import check_chosen
-    from hpo.storage.ledger import Ledger
     from hpo.storage.request import resolve_as_begun, stored_spec
-    from hpo.storage.sql import open_storage, resolve_url
     from hpo.study import spec_from
 
-    ledger = Ledger.open(open_storage(resolve_url(storage), create=False), name)
+    ledger = _opened(name, storage)
     if trial is not None:
         check_chosen(ledger, trial)
     given = {"confirm_top": top, "confirm_seeds": seeds, "output": output, "retrain": True}
@@ -136,6 +133,13 @@ def retrain(
     study = resolve_as_begun(ledger, spec_from(stored_spec(ledger).model_dump(), given), ref)
     client = client or _client(study, progress)
     return _carried_out(study, model, storage, client, only_retrain=True, chosen=trial)
+
+
+def _opened(name: str, storage: str | None) -> Ledger:
+    from hpo.storage.ledger import Ledger
+    from hpo.storage.sql import open_storage, resolve_url
+
+    return Ledger.open(open_storage(resolve_url(storage), create=False), name)
 
 
 def _carried_out(
@@ -149,10 +153,18 @@ def _carried_out(
 ) -> StudyResult:
     from hpo.tune.stop import Borrowed
 
-    with Borrowed() as stop:
-        outcome = carry_out(study, storage, client, stop, only_retrain=only_retrain, chosen=chosen)
+    stop, outcome = Borrowed(), None
+    try:
+        with stop:
+            outcome = carry_out(
+                study, storage, client, stop, only_retrain=only_retrain, chosen=chosen
+            )
+    except KeyboardInterrupt:
+        if stop.signal is None:
+            raise
     if stop.signal is not None:
         os.kill(os.getpid(), stop.signal)  # as if it had not been borrowed
+    if outcome is None or stop.signal is not None:
         raise KeyboardInterrupt
     if outcome.problem:
         raise HpoError(outcome.problem)

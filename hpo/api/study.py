@@ -45,7 +45,7 @@ class Trial:
 
 
 class Asked:
-    """A trial of a loop of one's own: report what it comes to, then tell the study.
+    """A trial that `Study.ask` gave: report its epochs, then tell the study its metrics.
 
     Attributes:
         number: of the trial.
@@ -74,11 +74,11 @@ class Asked:
 
 
 class Study:
-    """A study of a storage: to look at, or as the driver of a loop of one's own.
+    """A study in a storage: to look at, or to drive by your own loop of ask and tell.
 
     >>> import hpo
     >>> space = hpo.Space(x=hpo.Float(0.0, 1.0))
-    >>> with hpo.Study("mine", space, "loss", storage="sqlite://") as study:
+    >>> with hpo.Study("mine", space, "loss") as study:
     ...     for _ in range(10):
     ...         trial = study.ask()
     ...         study.tell(trial, loss=(trial.params["x"] - 0.3) ** 2)
@@ -134,6 +134,9 @@ class Study:
         self._queue: list[dict[str, Any]] = []
         self._stack = ExitStack()
 
+    _driving = False
+    """Whether its context lasts."""
+
     @classmethod
     def of(cls, view: StudyView) -> Study:
         """A study to look at."""
@@ -156,13 +159,20 @@ class Study:
 
     @property
     def _ledger(self) -> Ledger:
-        if not isinstance(view := self._view, Ledger) or view.lease is None:
+        view = self._view
+        if not self._driving or not isinstance(view, Ledger) or view.lease is None:
             raise HpoError(f"study {view.name!r} is open to look at, not to ask and tell")
+        if view.lease.lost:
+            raise HpoError(f"study {view.name!r}: this driver stopped: {view.lease.lost}")
         return view
 
-    # A loop of one's own
+    # Ask and tell
 
     def __enter__(self) -> Self:
+        if not hasattr(self, "_new"):
+            raise HpoError(
+                f"study {self.name!r} is open to look at: write hpo.Study(name, space, objective)"
+            )
         from hpo.storage.creation import ensure_study, not_left_empty
         from hpo.storage.lease import Lease
         from hpo.storage.sql import open_storage, resolve_url
@@ -181,7 +191,7 @@ class Study:
             ledger.reconcile()
             stack.callback(ledger.release, "interrupted", "interrupted")
             self._stack = stack.pop_all()
-        self._open = ledger
+        self._open, self._driving = ledger, True
         return self
 
     def __exit__(
@@ -190,6 +200,7 @@ class Study:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._driving = False
         self._stack.__exit__(kind, error, trace)
 
     def enqueue(self, **params: Any) -> None:
@@ -220,15 +231,20 @@ class Study:
         should stop and no metrics are given; as failed, for a reason.
 
         Raises:
+            SpecError: the objective's metric is missing; the trial goes on.
             HpoError: it has ended before.
         """
-        attrs = {"metrics": metrics or trial.metrics}
+        told_with = metrics or trial.metrics
+        metric = self._ledger.meta.metric
+        if failed is None and metric not in told_with:
+            raise SpecError(f"tell: {metric} is missing: write study.tell(trial, {metric}=...)")
+        attrs = {"metrics": told_with}
         if failed is not None:
             told = self._ledger.fail(trial.number, failed, None, attrs)
         elif trial.should_stop and not metrics:
             told = self._ledger.prune(trial.number, attrs)
         else:
-            told = self._ledger.conclude(trial.number, metrics or trial.metrics, attrs)
+            told = self._ledger.conclude(trial.number, told_with, attrs)
         if not told:
             raise HpoError(f"trial {trial.number} of study {self.name!r} has ended before")
 

@@ -7,9 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
+
+import hpo
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -190,7 +194,7 @@ CELLS = (
 
 
 def test_a_notebook_runs_a_function_of_a_cell_and_shows_the_result(tmp_path: Path) -> None:
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    nbformat, nbclient = map(import_module, ("nbformat", "nbclient"))
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
     folder = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=300, resources=folder).execute()
@@ -198,3 +202,23 @@ def test_a_notebook_runs_a_function_of_a_cell_and_shows_the_result(tmp_path: Pat
     shown = [o["data"]["text/html"] for o in outputs if o["output_type"] == "execute_result"]
     assert len(shown) == 1 and "best of the search" in shown[0]
     assert any("finished" in str(o) or "trial" in str(o).lower() for o in outputs[:-1])
+
+
+def test_data_of_a_class_that_is_defined_again_is_not_that_of_the_first() -> None:
+    from hpo.api.live import reference
+    from hpo.registry import load_data, load_model
+
+    def defined(value: float) -> type[hpo.Model]:
+        class Net(hpo.Classifier):
+            space = hpo.Space(lr=hpo.Float(0.1, 1.0))
+            objective = "accuracy"  # type: ignore[assignment]
+
+            def data(self, seed: int) -> hpo.Data:
+                rows = (torch.full((4, 1), value), torch.tensor([0, 1, 0, 1]))
+                return hpo.Data("rows", rows, rows, rows, {"n_classes": 2})
+
+        return Net
+
+    for value in (1.0, 2.0):
+        data = load_data(load_model(reference(defined(value))), "own", 0)
+        assert data is not None and float(data.train[0][0, 0]) == value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,14 @@ def test_what_is_wrong_is_refused_before_anything_is_created(tmp_path: Path) -> 
     with hpo.Study("s", SPACE, "loss", storage=url) as study:
         with pytest.raises(SpecError, match=r"y: 1\.0: no such parameter"):
             study.enqueue(y=1.0)
-        study.tell(_asked(study), loss=1.0)
+        asked = _asked(study)
+        with pytest.raises(SpecError, match="loss is missing"):
+            study.tell(asked, losss=1.0)
+        study.tell(asked, loss=1.0)
+    with pytest.raises(HpoError, match="to look at"):  # another may drive it now
+        study.ask()
+    with pytest.raises(HpoError, match="to look at"), hpo.open_study("s", url):
+        pass
     with pytest.raises(HpoError, match="to look at"):
         hpo.open_study("s", url).ask()
     with pytest.raises(SpecError, match="no 't'"):
@@ -108,3 +116,11 @@ def test_a_wrong_call_is_refused(
     with pytest.raises(SpecError, match=words):
         hpo.run(model, storage=f"sqlite:///{tmp_path}/hpo.db", **given)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_example_of_the_docstring_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HPO_STORAGE", raising=False)
+    (example,) = doctest.DocTestFinder(recurse=False).find(hpo.Study, "Study")
+    assert doctest.DocTestRunner().run(example).failed == 0
+    assert example.examples and hpo.open_study("mine").counts == {"complete": 10}
